@@ -1,0 +1,1 @@
+"""Performance baseline: budgets, lock, validation."""

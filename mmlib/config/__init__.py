@@ -1,0 +1,1 @@
+"""The bot's configuration: models, loading, flags, rollback, profiles."""

@@ -1,0 +1,68 @@
+"""The one place that configures numba: decorator, cache directory, error model, monotonic clock.
+
+The compiled-code cache is keyed by a hash of the package's kernel sources and the numba version, because numba itself does
+not notice a change in a jitted callee of another module. It lives in ``$FINISHLINE_CACHE`` or the user's cache directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def _cache_dir() -> str:
+    """Directory for compiled kernels, writable, keyed by kernel sources, numba version and bounds checking."""
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256(f"numba {version('numba')} {os.environ.get('NUMBA_BOUNDSCHECK', '')}".encode())
+    for source in [here.parent / "dtypes.py", *sorted(here.glob("*.py"))]:
+        digest.update(source.read_bytes())
+    base = os.environ.get("FINISHLINE_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    for root in (Path(base) / "mm-finishline", Path(tempfile.gettempdir()) / f"mm-finishline-{os.getuid()}"):
+        path = root / "numba" / digest.hexdigest()[:16]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(path, os.W_OK):
+            return str(path)
+    return ""
+
+
+_DIR = os.environ.get("NUMBA_CACHE_DIR") or _cache_dir()
+if _DIR:
+    os.environ["NUMBA_CACHE_DIR"] = _DIR
+
+import numba  # noqa: E402  (the cache directory must be known first)
+from numba import types  # noqa: E402
+
+JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile lazily in nopython mode, cached on disk, NumPy error model (division by zero gives inf), never fastmath."""
+    return numba.njit(cache=bool(_DIR), error_model="numpy")(function)
+
+
+# CLOCK_MONOTONIC through libc: unlike a ctypes pointer, an external symbol can be cached on disk.
+_CLOCK_MONOTONIC = 6 if os.uname().sysname == "Darwin" else 1
+_clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
+
+
+@jit
+def _clock_ns(timespec):
+    _clock_gettime(_CLOCK_MONOTONIC, timespec.ctypes.data)
+    return timespec[0] * 1_000_000_000 + timespec[1]
+
+
+def _clock_ns_python(timespec: Any) -> int:
+    return time.monotonic_ns()
+
+
+clock_ns = _clock_ns_python if JIT_DISABLED else _clock_ns
+"""Monotonic clock [ns] for kernels; the argument is an ``int64[2]`` scratch array that the call overwrites."""

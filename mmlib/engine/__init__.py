@@ -1,0 +1,1 @@
+"""Runs the bot over a market source."""

@@ -1,0 +1,1 @@
+"""The two JSON Lines feeds: schema, writer, reader with quarantine."""

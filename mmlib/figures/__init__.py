@@ -1,0 +1,1 @@
+"""Finished tidy frames to plotly figures; nothing is computed here."""

@@ -1,0 +1,1 @@
+"""Gates: their limits (gates.yaml) and how they are evaluated."""

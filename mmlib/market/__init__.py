@@ -1,0 +1,1 @@
+"""Market data sources: readers of recordings and the simulator, one event dtype."""

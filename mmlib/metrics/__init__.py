@@ -1,0 +1,1 @@
+"""Frames in, tidy unit-suffixed frames out: latency, money, dataset."""

@@ -1,0 +1,1 @@
+"""Finished frames and gate results to markdown."""

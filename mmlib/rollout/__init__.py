@@ -1,0 +1,1 @@
+"""A/B stages: assignment, experiment, safety."""

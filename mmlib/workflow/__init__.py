@@ -1,0 +1,1 @@
+"""Steps, runner, record, readiness and pages."""
