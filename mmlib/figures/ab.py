@@ -1,0 +1,111 @@
+"""A/B figures: the running effect with its confidence sequence, and the safety gates over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from mmlib.figures import theme
+
+
+def effect(buckets: pd.DataFrame, minimum: float | None = None) -> go.Figure:
+    """Difference B − A a bucket, its running mean and the anytime-valid interval around it.
+
+    Args:
+        buckets: bucket (time or number), delta, mean, lower, upper, all in bps; NaN bounds are left out.
+        minimum: the least effect the acceptance gate asks for, bps.
+    """
+    title = "Effect of arm B over arm A on net result"
+    if theme.lacking(buckets, ["bucket", "delta", "mean", "lower", "upper"]):
+        return theme.no_data(title, "no bucket holds both arms")
+    timed = buckets["bucket"].dtype.kind == "M" or isinstance(buckets["bucket"].dtype, pd.DatetimeTZDtype)
+    x = theme.times(buckets["bucket"]) if timed else buckets["bucket"].to_numpy()
+    last = buckets.iloc[-1]
+    fig = theme.figure(
+        title,
+        x="Bucket start [UTC]" if timed else "Bucket",
+        y=theme.axis("Difference in net, B − A", "bps"),
+        alt=f"Differences in {len(buckets)} paired buckets; the running mean ends at "
+        f"{theme.number(last['mean'])} bps with an interval from "
+        f"{theme.number(last['lower'])} to {theme.number(last['upper'])}.",
+    )
+    colour = theme.PALETTE[0]
+    fig.add_scatter(
+        x=x, y=buckets["upper"].to_numpy(), mode="lines", line={"width": 0}, showlegend=False, name="upper"
+    )
+    fig.add_scatter(
+        x=x,
+        y=buckets["lower"].to_numpy(),
+        mode="lines",
+        line={"width": 0},
+        fill="tonexty",
+        fillcolor="rgba(0,114,178,0.22)",
+        name="confidence sequence",
+    )
+    fig.add_scatter(
+        x=x, y=buckets["mean"].to_numpy(), mode="lines", line={"color": colour}, name="running mean"
+    )
+    dots = {"color": theme.PALETTE[4], "size": 6}
+    fig.add_scatter(x=x, y=buckets["delta"].to_numpy(), mode="markers", marker=dots, name="bucket")
+    fig.add_hline(y=0, line={"color": theme.INK, "width": 1})
+    if minimum is not None:
+        theme.limit_line(fig, minimum, f"asked for: {theme.number(minimum)} bps")
+    return fig
+
+
+def safety(timeline: pd.DataFrame) -> go.Figure:
+    """The safety metrics over time, one row a gate, each with its limit and where it fired.
+
+    Args:
+        timeline: a column of times, ``gate`` (id), ``value``, optionally ``limit``, ``unit`` and
+            ``fired`` (bool).
+    """
+    title = "Safety gates over time"
+    if theme.lacking(timeline, ["gate", "value"]):
+        return theme.no_data(title)
+    gates = list(dict.fromkeys(timeline["gate"]))
+    when = theme.time_column(timeline)
+    fired = timeline["fired"].fillna(False).astype(bool) if "fired" in timeline.columns else None
+    count = 0 if fired is None else timeline.loc[fired, "gate"].nunique()
+    fig = make_subplots(
+        rows=len(gates),
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=min(0.08, 0.5 / len(gates)),
+        subplot_titles=[theme.escape(gate) for gate in gates],
+    )
+    alt = f"Lines of {len(gates)} safety metrics against their limits; {count} of them fired."
+    fig.update_layout(
+        template=theme.TEMPLATE,
+        title=title,
+        height=120 + 170 * len(gates),
+        meta={"alt": alt},
+        showlegend=False,
+    )
+    for row, gate in enumerate(gates, start=1):
+        rows = timeline[timeline["gate"] == gate]
+        _safety_row(fig, row, rows, theme.times(rows[when]), None if fired is None else fired[rows.index])
+    fig.update_xaxes(title="Time [UTC]", row=len(gates), col=1)
+    return fig
+
+
+def _safety_row(
+    fig: go.Figure, row: int, rows: pd.DataFrame, when: np.ndarray, fired: pd.Series | None
+) -> None:
+    """Draw one safety metric: its line, its limit, and crosses where it fired."""
+    value = rows["value"].to_numpy(dtype=float)
+    x, y = theme.thin(when, value)
+    fig.add_scatter(x=x, y=y, mode="lines", name=theme.escape(rows["gate"].iloc[0]), row=row, col=1)
+    if "limit" in rows.columns and rows["limit"].notna().any():
+        limit = float(rows["limit"].dropna().iloc[0])
+        theme.limit_line(fig, limit, f"limit {theme.number(limit)}", row=row, col=1)
+    if fired is not None and fired.any():
+        hit = fired.to_numpy()
+        marker = {"color": theme.LIMIT, "symbol": "x", "size": 7}
+        fig.add_scatter(
+            x=when[hit], y=value[hit], mode="markers", marker=marker, name="fired", row=row, col=1
+        )
+    unit = str(rows["unit"].iloc[0]) if "unit" in rows.columns else ""
+    fig.update_yaxes(title=theme.axis("", unit).strip(), row=row, col=1)

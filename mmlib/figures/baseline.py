@@ -1,0 +1,47 @@
+"""Baseline figure: candidate over baseline with its interval, stage by stage."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from mmlib.figures import theme
+
+
+def ratios(frame: pd.DataFrame) -> go.Figure:
+    """Ratio of the candidate's 95th percentile to the baseline's, with interval and limit a stage.
+
+    Args:
+        frame: stage, ratio, low, high, limit; dimensionless, NaN where it could not be told.
+    """
+    title = "95th percentile, candidate over baseline"
+    if theme.lacking(frame, ["stage", "ratio", "low", "high", "limit"]):
+        return theme.no_data(title, "no candidate was compared")
+    worst = frame.sort_values("ratio", na_position="first").iloc[-1]
+    stages = [theme.escape(stage) for stage in frame["stage"]]
+    fig = theme.figure(
+        title,
+        x="Ratio [1 = as the baseline]",
+        alt=f"Ratios of {len(frame)} stages with intervals; the highest is {theme.number(worst['ratio'])} in "
+        f"{theme.escape(worst['stage'])} against a limit of {theme.number(worst['limit'])}.",
+        height=160 + 40 * len(frame),
+        hovermode="closest",
+    )
+    ratio = frame["ratio"].to_numpy(dtype=float)
+    interval = {
+        "type": "data",
+        "symmetric": False,
+        "array": frame["high"].to_numpy(dtype=float) - ratio,
+        "arrayminus": ratio - frame["low"].to_numpy(dtype=float),
+    }
+    dot = {"size": 9, "color": theme.PALETTE[0]}
+    fig.add_scatter(
+        x=ratio, y=stages, mode="markers", name="ratio and interval", error_x=interval, marker=dot
+    )
+    bar = {"symbol": "line-ns-open", "size": 18, "color": theme.LIMIT, "line": {"width": 2}}
+    fig.add_scatter(
+        x=frame["limit"].to_numpy(dtype=float), y=stages, mode="markers", name="limit", marker=bar
+    )
+    fig.add_vline(x=1, line={"color": theme.INK, "width": 1})
+    fig.update_yaxes(autorange="reversed")
+    return fig

@@ -1,0 +1,107 @@
+"""Money figures: equity over time, where the result came from, and what the market did after a fill."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from mmlib.figures import latency, theme
+
+PARTS = (
+    ("gross_bps", "gross", 1),
+    ("slippage_bps", "slippage", -1),
+    ("fees_bps", "fees", -1),
+    ("inventory_bps", "inventory", 1),
+)
+"""Column, name, and sign with which it enters the net result."""
+
+
+def equity(curve: pd.DataFrame) -> go.Figure:
+    """Marked-to-market result since the start, one line a symbol and arm.
+
+    Args:
+        curve: a column of times, ``equity`` in quote currency, optionally symbol and arm.
+    """
+    title = "Equity, marked to the mid"
+    if theme.lacking(curve, ["equity"]):
+        return theme.no_data(title)
+    values = curve["equity"]
+    fig = theme.figure(
+        title,
+        x="Time [UTC]",
+        y=theme.axis("Equity since the start", "quote currency"),
+        alt=f"Line of the marked-to-market equity, between {theme.number(values.min())} and "
+        f"{theme.number(values.max())} in quote currency.",
+    )
+    latency.add_lines(fig, curve, "equity")
+    return fig
+
+
+def waterfall(decomposition: pd.DataFrame) -> go.Figure:
+    """Gross edge less slippage less fees plus inventory result gives net, a panel a symbol and arm.
+
+    Args:
+        decomposition: gross_bps, slippage_bps, fees_bps, inventory_bps, net_bps, optionally symbol and arm.
+            Slippage and fees are costs when positive, so they enter with the sign turned.
+    """
+    title = "Where the result came from"
+    columns = [*(column for column, _, _ in PARTS), "net_bps"]
+    if theme.lacking(decomposition, columns):
+        return theme.no_data(title, "no fills")
+    names, steps, values, measures = [], [], [], []
+    for name, _, rows in theme.series(decomposition.dropna(subset=["net_bps"])):
+        row = rows.iloc[0]
+        names += [name or "all"] * 5
+        steps += [part for _, part, _ in PARTS] + ["net"]
+        values += [sign * float(row[column]) for column, _, sign in PARTS] + [float(row["net_bps"])]
+        measures += ["absolute", "relative", "relative", "relative", "total"]
+    nets = decomposition["net_bps"].dropna()
+    fig = theme.figure(
+        title,
+        y=theme.axis("Contribution", "bps of traded notional"),
+        alt=f"Waterfall from gross edge through slippage, fees and inventory to the net result, "
+        f"{', '.join(theme.number(v) for v in nets)} bps.",
+        showlegend=False,
+        hovermode="closest",
+    )
+    fig.add_waterfall(
+        x=[names, steps],
+        y=values,
+        measure=measures,
+        text=[theme.number(v) for v in values],
+        increasing={"marker": {"color": theme.PALETTE[2]}},
+        decreasing={"marker": {"color": theme.PALETTE[1]}},
+        totals={"marker": {"color": theme.PALETTE[0]}},
+        connector={"line": {"color": theme.INK, "width": 1}},
+    )
+    return fig
+
+
+def markouts(frame: pd.DataFrame) -> go.Figure:
+    """Mean markout at each horizon, one line a symbol and arm.
+
+    Args:
+        frame: horizon_s, markout_bps, optionally n, symbol and arm; one row a point.
+    """
+    title = "Markout after our fills"
+    if theme.lacking(frame, ["horizon_s", "markout_bps"]):
+        return theme.no_data(title, "no fills")
+    fig = theme.figure(
+        title,
+        x=theme.axis("Time after the fill", "s"),
+        y=theme.axis("Markout, positive is ours", "bps"),
+        alt=f"Mean markout by horizon, from {theme.number(frame['markout_bps'].min())} to "
+        f"{theme.number(frame['markout_bps'].max())} bps.",
+    )
+    for name, style, rows in theme.series(frame.sort_values("horizon_s")):
+        counts = [f"{int(n):,} fills" for n in rows["n"]] if "n" in rows.columns else None
+        fig.add_scatter(
+            x=rows["horizon_s"].to_numpy(),
+            y=rows["markout_bps"].to_numpy(),
+            mode="lines+markers",
+            name=name or "markout",
+            line=style,
+            text=counts,
+        )
+    fig.add_hline(y=0, line={"color": theme.INK, "width": 1})
+    return fig

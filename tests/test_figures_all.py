@@ -1,0 +1,228 @@
+"""Every figure draws finished frames: titles, units, alternative text, gaps, hostile labels, empty frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from mmlib.figures import ab, baseline, cache, daily, dataset, gates, latency, money, prep, readiness, theme
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def minutes(n: int = 90, symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")) -> pd.DataFrame:
+    ts = pd.date_range("2025-01-15", periods=n, freq="min", tz="UTC")
+    parts = []
+    for i, symbol in enumerate(symbols):
+        for arm in "AB":
+            wave = np.sin(np.arange(n) / 7 + i)
+            part = pd.DataFrame({"ts": ts, "symbol": symbol, "arm": arm})
+            part["hit_ratio"] = 0.9 + 0.05 * wave
+            for name in ("tick_total_p95_ms", "deadline_miss_pct", "taker_share_pct", "net_bps", "rss_mb"):
+                part[name] = 40 + 10 * wave
+            part.loc[10:12, "hit_ratio"] = np.nan
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def percentiles() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "stage": ["fetch_md", "spread", "tick_total"],
+            "n": 100,
+            "p50_ms": [5.0, 0.01, 6.0],
+            "p95_ms": [30.0, 0.02, 31.0],
+            "p99_ms": [50.0, 0.05, 60.0],
+        }
+    )
+
+
+def decomposition() -> pd.DataFrame:
+    row = {"gross_bps": 2.0, "slippage_bps": 1.5, "fees_bps": -0.5, "inventory_bps": -0.25, "net_bps": 0.75}
+    return pd.DataFrame([{"symbol": "BTCUSDT", "arm": arm, **row} for arm in "AB"])
+
+
+def intervals() -> pd.DataFrame:
+    ts = pd.date_range("2025-01-15", periods=4, freq="5min", tz="UTC")
+    reason = ["", "", "coverage below 0.5", None]
+    cells = {"coverage": [1, 0.9, 0.2, 1], "net_bps": [0.1, np.nan, 2, 3], "reason": reason}
+    return pd.DataFrame({"start": ts, "symbol": "BTCUSDT", **cells})
+
+
+def results() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "id": "shadow.hit_ratio",
+                "status": "PASS",
+                "value": 0.9,
+                "op": ">=",
+                "limit": 0.7,
+                "unit": "ratio",
+            },
+            {"id": "shadow.fetch", "status": "FAIL", "value": 50.0, "op": "<=", "limit": 35.0, "unit": "ms"},
+            {"id": "ab.safety", "status": "PASS", "value": -0.2, "op": "<=", "limit": 0.0, "unit": "bps"},
+            {"id": "soak.stop", "status": "NO_DATA", "value": None, "op": ">", "limit": 5.0, "unit": "%"},
+        ]
+    )
+
+
+def buckets() -> pd.DataFrame:
+    ts = pd.date_range("2025-01-15", periods=3, freq="h", tz="UTC")
+    cells = {
+        "delta": [0.1, 0.5, 0.4],
+        "mean": [0.1, 0.3, 0.33],
+        "lower": [np.nan, -1, 0],
+        "upper": [np.nan, 1, 0.7],
+    }
+    return pd.DataFrame({"bucket": ts, **cells})
+
+
+def timeline() -> pd.DataFrame:
+    ts = pd.date_range("2025-01-15", periods=3, freq="min", tz="UTC")
+    one = pd.DataFrame({"ts": ts, "gate": "ab.safety.slippage", "value": [0.1, 0.2, -0.1], "limit": 0.0})
+    two = pd.DataFrame({"ts": ts, "gate": "ab.safety.taker", "value": [1.0, np.nan, 3.0], "limit": 9.0})
+    return pd.concat([one, two], ignore_index=True).assign(unit="bps", fired=[False, True] + [False] * 4)
+
+
+def ratios() -> pd.DataFrame:
+    cells = {"ratio": [1.01, np.nan], "low": [0.99, np.nan], "high": [1.02, np.nan], "limit": [1.03, 1.1]}
+    return pd.DataFrame({"stage": ["fetch_md", "tick_total"], **cells})
+
+
+def rows() -> pd.DataFrame:
+    cells = {"requirement": "All 4 metrics PASS gates", "status": ["PASS", "NO_DATA"], "why": ["", "not run"]}
+    return pd.DataFrame({"gate": ["Step 1: Prep", "Step 2: Shadow"], **cells, "grade": ["simulated", None]})
+
+
+def flags() -> pd.DataFrame:
+    return pd.DataFrame({"name": ["trace.enabled"], "value": [False], "expected": ["true"], "ok": [False]})
+
+
+FIGURES: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] = {
+    "stage_bars": (lambda f: latency.stage_bars(f, {"fetch_md": 35.0}), percentiles),
+    "minute_lines": (lambda f: latency.minute_lines(f, "deadline_miss_pct", 5.0), minutes),
+    "hit_ratio": (lambda f: cache.hit_ratio(f, 0.7), minutes),
+    "equity": (lambda f: money.equity(f.rename(columns={"net_bps": "equity"})), minutes),
+    "waterfall": (money.waterfall, decomposition),
+    "markouts": (
+        money.markouts,
+        lambda: pd.DataFrame({"horizon_s": [5, 1], "markout_bps": [0.1, -0.2], "n": [9, 10]}),
+    ),
+    "coverage": (dataset.coverage, intervals),
+    "heatmap": (lambda f: dataset.heatmap(f, "net_bps"), intervals),
+    "effect": (lambda f: ab.effect(f, 0.2), buckets),
+    "safety": (ab.safety, timeline),
+    "margins": (gates.margins, results),
+    "ratios": (baseline.ratios, ratios),
+    "day": (lambda f: daily.day(f, {"hit_ratio": 0.7}), minutes),
+    "readiness": (readiness.table, rows),
+    "flags": (prep.flags, flags),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_is_titled_described_and_valid_json(name: str) -> None:
+    draw, frame = FIGURES[name]
+    before = frame()
+    given = frame()
+    fig = draw(given)
+    pd.testing.assert_frame_equal(given, before)  # a figure does not change what it is given
+    assert len(fig.data) > 0
+    assert fig.layout.title.text
+    alt = fig.layout.meta["alt"]
+    assert alt.endswith(".")
+    assert "nan" not in alt.lower().split()
+    assert (
+        fig.layout.paper_bgcolor == "rgba(0,0,0,0)"
+        or fig.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"
+    )
+    json.loads(fig.to_json())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_empty_frame_says_no_data(name: str) -> None:
+    draw, frame = FIGURES[name]
+    for empty in (frame().iloc[:0], pd.DataFrame()):
+        fig = draw(empty)
+        assert "No data" in fig.layout.annotations[0].text
+        assert "no data" in fig.layout.meta["alt"]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_text_from_data_is_escaped(name: str) -> None:
+    draw, frame = FIGURES[name]
+    hostile = frame()
+    text = [c for c in hostile if isinstance(hostile[c].dtype, pd.StringDtype) or hostile[c].dtype == object]
+    for column in text:
+        if column != "arm" and not hostile[column].map(lambda v: isinstance(v, bool)).any():
+            hostile[column] = hostile[column].map(lambda v: f"{v}{HOSTILE}")
+    assert HOSTILE not in json.dumps(
+        draw(hostile).to_plotly_json(), default=lambda o: np.asarray(o).astype(str).tolist()
+    )
+
+
+def test_all_nan_metric_is_no_data() -> None:
+    fig = latency.minute_lines(minutes().assign(hit_ratio=np.nan), "hit_ratio")
+    assert "No data" in fig.layout.annotations[0].text
+
+
+def test_missing_column_names_it() -> None:
+    with pytest.raises(KeyError, match="p95_ms"):
+        latency.stage_bars(percentiles().drop(columns="p95_ms"))
+
+
+def test_lines_keep_gaps_units_and_limits() -> None:
+    fig = cache.hit_ratio(minutes(), 0.7)
+    assert {t.name for t in fig.data} == {f"{s}, arm {a}" for s in ("BTCUSDT", "ETHUSDT") for a in "AB"}
+    assert np.isnan(np.asarray(fig.data[0].y)[10:13]).all()
+    assert fig.data[0].connectgaps is False
+    assert fig.layout.yaxis.title.text == "Cache hit ratio [share of ticks]"
+    assert fig.layout.shapes[0].y0 == 0.7
+    assert fig.data[0].line.dash != fig.data[1].line.dash  # arms told apart without colour
+
+
+def test_waterfall_bars_add_up_to_net() -> None:
+    bars = money.waterfall(decomposition()).data[0]
+    values = np.asarray(bars.y).reshape(2, 5)
+    np.testing.assert_allclose(values[:, :4].sum(axis=1), values[:, 4])
+    assert list(bars.measure[:5]) == ["absolute", "relative", "relative", "relative", "total"]
+
+
+def test_margins_point_right_for_pass_left_for_fail_and_nowhere_without_value() -> None:
+    bar = gates.margins(results()).data[0]
+    by_id = dict(zip(bar.y, np.asarray(bar.x), strict=True))
+    assert by_id["shadow.hit_ratio"] == pytest.approx(100 * 0.2 / 0.9)
+    assert by_id["shadow.fetch"] == pytest.approx(-30)
+    assert by_id["soak.stop"] == 0
+    assert any(text.startswith("NO_DATA: –") for text in bar.text)
+
+
+def test_status_is_written_in_words() -> None:
+    for fig in (readiness.table(rows()), prep.flags(flags())):
+        words = set(fig.data[0].cells.values[0])
+        assert words <= set(theme.STATUS_COLOURS)
+
+
+def test_thin_keeps_extremes_order_and_gaps() -> None:
+    rng = np.random.default_rng(3)
+    y = rng.normal(size=50_000)
+    y[777], y[40_001] = 99.0, -99.0
+    y[20_000:21_000] = np.nan
+    x, kept = theme.thin(np.arange(y.size), y, 1000)
+    assert kept.size <= 1000
+    assert np.nanmax(kept) == 99.0
+    assert np.nanmin(kept) == -99.0
+    assert (np.diff(x) > 0).all()
+    assert np.isnan(kept).any()
+    np.testing.assert_array_equal(kept, y[x])
+
+
+def test_short_line_is_untouched() -> None:
+    x, y = np.arange(5), np.array([1.0, np.nan, 2.0, 3.0, 4.0])
+    assert theme.thin(x, y)[1] is y
