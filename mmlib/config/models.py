@@ -16,7 +16,7 @@ class Section(BaseModel):
 
 
 def _key(default: Any, unit: str, meaning: str, **limits: Any) -> Any:
-    """One configuration key: default, unit ('' for none), meaning, and limits by pydantic's names (ge, gt, le, lt)."""
+    """One configuration key: default, unit ('' for none), meaning, and limits as pydantic names them."""
     return Field(default, description=meaning, json_schema_extra={"unit": unit}, **limits)
 
 
