@@ -1,0 +1,96 @@
+"""The gate table that ends every notebook: status as text and colour, every value escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+_COLOURS = {
+    "PASS": "#1a7f37",
+    "FAIL": "#b42318",
+    "ERROR": "#b42318",
+    "INCONCLUSIVE": "#9a6700",
+    "NO_DATA": "#57606a",
+}
+_MARKS = {"PASS": "✓", "FAIL": "✗", "ERROR": "✗", "INCONCLUSIVE": "?", "NO_DATA": "∅"}
+_COLUMNS = ("Gate", "Status", "Value", "Limit", "n", "Window", "Why")
+
+
+def number(value: Any) -> str:
+    """A number for reading: four significant digits, ``–`` for nothing."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.4g}"
+
+
+def status_mark(status: str) -> str:
+    """Status with its mark, readable without colour."""
+    return f"{_MARKS.get(status, '')} {status}".strip()
+
+
+class GateTable:
+    """Gate results of one step, displayed as a table in Jupyter and as lines of text elsewhere."""
+
+    def __init__(self, step: str, status: str, gates: Sequence[Mapping[str, Any]], note: str = "") -> None:
+        self.step = step
+        self.status = status
+        self.gates = list(gates)
+        self.note = note
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Cells as text, one row a gate, in the order of the columns."""
+        out: list[tuple[str, ...]] = []
+        for gate in self.gates:
+            unit = str(gate.get("unit") or "")
+            name = str(gate.get("title") or gate.get("id"))
+            if gate.get("severity") == "warning":
+                name += " (warning)"
+            out.append(
+                (
+                    name,
+                    str(gate.get("status")),
+                    f"{number(gate.get('value'))} {unit}".strip() if gate.get("value") is not None else "–",
+                    f"{gate.get('op', '')} {number(gate.get('limit'))} {unit}".strip(),
+                    number(gate.get("n")),
+                    str(gate.get("window") or ""),
+                    str(gate.get("reason") or ""),
+                )
+            )
+        return out
+
+    def __repr__(self) -> str:
+        lines = [f"{self.step}: {self.status}"]
+        for name, status, value, limit, n, window, reason in self.rows():
+            tail = "; ".join(part for part in (window, reason) if part)
+            lines.append(f"  {status:<12} {name}: {value} ({limit}, n {n}){' - ' + tail if tail else ''}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col" style="text-align:left">{c}</th>' for c in _COLUMNS)
+        body = "".join(_row(row) for row in self.rows())
+        caption = f"{escape(self.step)}: {_badge(self.status)} {escape(self.note)}"
+        return (
+            f'<table class="gates"><caption style="text-align:left;font-weight:bold">{caption}</caption>'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
+
+
+def _badge(status: str) -> str:
+    colour = _COLOURS.get(status, "#57606a")
+    css = "".join(c for c in status.lower() if c.isalnum())
+    style = f"color:{colour};font-weight:600"
+    return f'<span class="status {css}" style="{style}">{escape(status_mark(status))}</span>'
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    name, status, *rest = cells
+    tail = "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in rest)
+    return (
+        f'<tr><th scope="row" style="text-align:left">{escape(name)}</th><td>{_badge(status)}</td>{tail}</tr>'
+    )
