@@ -18,7 +18,7 @@ _OPAQUE = re.compile(r"^[A-Za-z0-9+/_=-]{20,}$")
 
 
 def looks_secret(value: str) -> bool:
-    """Whether a text looks like a credential: a known form, or 20 and more opaque letters mixed with digits."""
+    """Whether a text looks like a credential: a known form, or 20 opaque letters mixed with digits."""
     if _VALUES.search(value):
         return True
     return bool(_OPAQUE.match(value) and re.search(r"\d", value) and re.search(r"[A-Za-z]", value))

@@ -60,7 +60,7 @@ def read_mapping(path: Path) -> Document:
     """Read a YAML file whose top level is a mapping.
 
     Raises:
-        UserError: unreadable, not UTF-8, not YAML, no mapping at the top, or a tag, alias or duplicate key in it.
+        UserError: unreadable, not UTF-8, not YAML, no mapping, or a tag, alias or duplicate key in it.
     """
     data = read_bytes(path)
     try:
@@ -163,10 +163,25 @@ def _construct(node: yaml.Node, name: str) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_document(node)
-    except yaml.MarkedYAMLError as exc:
-        line = f":{exc.problem_mark.line + 1}" if exc.problem_mark else ""
-        raise UserError(f"{name}{line}: not YAML ({exc.problem}); expected plain values") from exc
-    except (ValueError, OverflowError) as exc:
-        raise UserError(f"{name}: a value cannot be read ({exc}); expected plain values") from exc
+    except (yaml.YAMLError, ValueError, OverflowError) as exc:
+        line, reason = _first_unreadable(node) or (node.start_mark.line + 1, str(exc))
+        raise UserError(f"{name}:{line}: cannot be read ({reason}); expected a plain value") from exc
     finally:
         loader.dispose()
+
+
+def _first_unreadable(root: yaml.Node) -> tuple[int, str] | None:
+    """Line and reason of the first scalar that has no value, such as the date 2025-02-30."""
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                yaml.SafeLoader("").construct_document(node)
+            except (yaml.YAMLError, ValueError, OverflowError) as exc:
+                return node.start_mark.line + 1, " ".join(str(exc).split())
+        elif isinstance(node, yaml.MappingNode):
+            todo.extend(value for _, value in reversed(node.value))
+        else:
+            todo.extend(reversed(node.value))
+    return None
