@@ -97,7 +97,8 @@ def _safety_row(
     """Draw one safety metric: its line, its limit, and crosses where it fired."""
     value = rows["value"].to_numpy(dtype=float)
     x, y = theme.thin(when, value)
-    fig.add_scatter(x=x, y=y, mode="lines", name=theme.escape(rows["gate"].iloc[0]), row=row, col=1)
+    name, mode = theme.escape(rows["gate"].iloc[0]), theme.line_mode(y)
+    fig.add_scatter(x=x, y=y, mode=mode, marker={"size": 3}, name=name, row=row, col=1)
     if "limit" in rows.columns and rows["limit"].notna().any():
         limit = float(rows["limit"].dropna().iloc[0])
         theme.limit_line(fig, limit, f"limit {theme.number(limit)}", row=row, col=1)

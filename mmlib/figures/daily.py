@@ -38,7 +38,8 @@ def day(minutes: pd.DataFrame, limits: Mapping[str, float] | None = None) -> go.
         template=theme.TEMPLATE,
         title=title,
         height=100 + 150 * len(shown),
-        legend={"y": -0.08},
+        legend={"y": 1.04},
+        margin={"t": 120},
         meta={"alt": f"Lines over the day of {names}."},
     )
     for row, metric in enumerate(shown, start=1):

@@ -46,7 +46,7 @@ def margins(results: pd.DataFrame) -> go.Figure:
         x=margin,
         y=[theme.escape(gate) for gate in rows["id"]],
         text=texts,
-        textposition="auto",
+        textposition=["inside" if abs(m) > 60 else "outside" for m in margin],
         marker_color=[theme.STATUS_COLOURS.get(str(s), theme.INK) for s in rows["status"]],
         hoverinfo="text",
     )

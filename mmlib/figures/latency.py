@@ -89,7 +89,8 @@ def add_lines(
         line = go.Scatter(
             x=x,
             y=y,
-            mode="lines",
+            mode=theme.line_mode(y),
+            marker={"size": 3},
             name=name or theme.label(metric),
             line=style,
             connectgaps=False,

@@ -64,11 +64,12 @@ TEMPLATE = go.layout.Template(
         "colorway": list(PALETTE),
         "paper_bgcolor": CLEAR,
         "plot_bgcolor": CLEAR,
-        "margin": {"l": 70, "r": 30, "t": 60, "b": 60},
-        "title": {"x": 0, "xref": "paper", "font": {"size": 16}},
+        "margin": {"l": 70, "r": 30, "t": 85, "b": 55},
+        "title": {"x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad": {"t": 12}, "font": {"size": 16}},
         "xaxis": {"gridcolor": GRID, "zerolinecolor": INK, "linecolor": INK, "automargin": True},
         "yaxis": {"gridcolor": GRID, "zerolinecolor": INK, "linecolor": INK, "automargin": True},
-        "legend": {"orientation": "h", "y": -0.2, "x": 0},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "modebar": {"bgcolor": CLEAR, "color": INK},
         "hovermode": "x unified",
     }
 )
@@ -190,6 +191,11 @@ def series(frame: pd.DataFrame) -> Iterator[tuple[str, dict[str, str], pd.DataFr
             style["dash"] = DASHES.get(str(parts["arm"]), "dot")
         shown = [f"arm {v}" if k == "arm" else str(v) for k, v in parts.items() if k != "arm" or arms > 1]
         yield escape(", ".join(shown)), style, rows
+
+
+def line_mode(y: np.ndarray) -> str:
+    """Plotly's mode for a line: short ones also get markers, so a point between two gaps stays visible."""
+    return "lines+markers" if len(y) <= 200 else "lines"
 
 
 def limit_line(fig: go.Figure, value: float, text: str, **place: Any) -> None:
