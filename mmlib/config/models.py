@@ -78,7 +78,7 @@ class MdCache(Section):
     invalidate_on_ws_gap_ms: int = _key(
         300,
         "ms",
-        "a break in the stream's sequence at least this long drops the local book",
+        "a silence of the stream longer than this (and than ttl_ms) forces a refresh",
         ge=1,
         le=3_600_000,
     )
@@ -109,24 +109,24 @@ class AsyncBatch(Section):
 
 
 class AdaptiveSpread(Section):
-    """Spread = base * (1 + sum of weight * score), kept within [min, max]; each score lies in [-1, 1]."""
+    """Spread = base * (1 + sum of weight * score), kept within [min, max]; scores compare now with usual."""
 
     enabled: bool = _key(False, "", "adapt the spread to the market; arm B of the A/B test turns it on")
     min_spread_bps: float = _key(2.0, "bps", "narrowest full spread", gt=0, le=1000)
     max_spread_bps: float = _key(20.0, "bps", "widest full spread", gt=0, le=1000)
-    vol_weight: float = _key(0.6, "", "weight of volatility / calm_vol_bps - 1", ge=0, le=5)
+    vol_weight: float = _key(0.6, "", "weight of fast over slow volatility, minus 1", ge=0, le=5)
     liquidity_weight: float = _key(
-        0.2, "", "weight of how thin the best levels are against their usual size", ge=0, le=5
+        0.2, "", "weight of slow over fast depth at the touch, minus 1 (thinner than usual)", ge=0, le=5
     )
-    latency_weight: float = _key(0.1, "", "weight of the last tick's latency over the deadline", ge=0, le=5)
-    pnl_weight: float = _key(0.1, "", "weight of recent losses", ge=0, le=5)
-    vol_halflife_s: float = _key(60.0, "s", "half-life of the volatility average", gt=0, le=86_400)
-    calm_vol_bps: float = _key(
-        1.0,
-        "bps per sqrt(s)",
-        "volatility at which the spread is the base spread (1.0 is about 2.9 % a day)",
-        gt=0,
-        le=1000,
+    latency_weight: float = _key(
+        0.1, "", "weight of fast over slow feed latency, minus 1 (later than usual)", ge=0, le=5
+    )
+    pnl_weight: float = _key(
+        0.1, "", "weight of the drawdown; 1 % of the inventory limit counts fully", ge=0, le=5
+    )
+    fast_halflife_s: float = _key(60.0, "s", "half-life of the fast averages (what is now)", gt=0, le=86_400)
+    slow_halflife_s: float = _key(
+        3600.0, "s", "half-life of the slow averages (what is usual)", gt=0, le=864_000
     )
 
     @model_validator(mode="after")
@@ -206,6 +206,15 @@ class Latency(Section):
     feed_sigma: float = _key(0.5, "", "lognormal feed model: standard deviation of the logarithm", ge=0, le=5)
 
 
+class FillModel(Section):
+    """How the exchange model estimates queue position (replay and shadow only)."""
+
+    queue_model: Literal["risk", "log", "log2", "power", "power2", "power3"] = _key(
+        "log", "", "where a cancellation in the queue is assumed: risk = always behind us, others by depth"
+    )
+    queue_exponent: float = _key(3.0, "", "exponent n of the power models", gt=0, le=100)
+
+
 class Market(Section):
     """The order-flow simulator; recordings and live markets ignore it."""
 
@@ -244,6 +253,7 @@ class Config(Section):
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     fees: Fees = Fees()
     latency: Latency = Latency()
+    fill_model: FillModel = FillModel()
     market: Market = Market()
     instruments: dict[str, InstrumentRules] = Field(
         {},

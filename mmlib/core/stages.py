@@ -1,0 +1,375 @@
+"""The six stages of the quoting pipeline, one kernel each: FetchMD, Spread, Guards, Inventory, QueueAware, Emit.
+
+Prices inside a stage are in quote currency unless a name says ``ticks``; ``bps`` are relative to the mid.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mmlib.core._jit import jit
+from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID, has_both_sides
+from mmlib.core.exchange import push
+from mmlib.core.state import (
+    BUS,
+    CANCEL,
+    FREE,
+    GTX,
+    IOC,
+    LIVE,
+    NEW,
+    PENDING_CANCEL,
+    PENDING_NEW,
+    SLOTS,
+)
+from mmlib.dtypes import GuardLevel
+
+_NONE = int(GuardLevel.NONE)
+_SOFT = int(GuardLevel.SOFT)
+_HARD = int(GuardLevel.HARD)
+_BPS = 1e-4
+_MAX_ETA_LEVELS = 1024
+NO_QUOTE = -1
+
+
+@jit
+def hash_unit(seed, index):
+    """Uniform number in [0, 1) for (seed, index). Source: Steele, Lea, Flood, SplitMix64 (2014)."""
+    z = np.uint64(seed) + np.uint64(index + 1) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return float(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+# --- FetchMD -----------------------------------------------------------------------------------------------------
+
+
+@jit
+def fetch_md(market, params):
+    """Decide whether the tick is served from the local book or needs a refresh; sets the tick's cache fields in CONTROL.
+
+    A hit is a book at most ``ttl`` old and, unless stale pricing is allowed, at most ``fresh`` old. A silence of the stream
+    longer than both ``gap`` and ``ttl`` may have hidden updates: it invalidates the cache until a refresh. A miss costs a
+    refresh drawn from ``market.refresh_ms`` by (seed, tick).
+    """
+    control = market.control[0]
+    stats = market.stats[0]
+    age = control["start_ns"] - max(stats["last_depth_ns"], stats["last_refresh_ns"])
+    control["cache_age_ns"] = age
+    usable = params["cache_enabled"] == 1 and age <= params["ttl_ns"] and stats["invalid"] == 0
+    stale = age > params["fresh_ns"]
+    hit = usable and (not stale or params["stale_ok"] == 1)
+    control["cache_hit"] = 1 if hit else 0
+    control["used_stale"] = 1 if hit and stale else 0
+    control["refresh_ns"] = 0
+    if not hit:
+        unit = hash_unit(control["seed"], control["tick_index"])
+        cell = min(int(unit * len(market.refresh_ms)), len(market.refresh_ms) - 1)
+        control["refresh_ns"] = int(market.refresh_ms[cell] * 1e6)
+
+
+@jit
+def observe(market, params):
+    """Update the market statistics that the pipeline prices with; called once a tick, when the book is there.
+
+    Variance per second and touch depth are EWMAs with a fast and a slow half-life; returns whether the book is whole.
+    """
+    control = market.control[0]
+    stats = market.stats[0]
+    book = market.local
+    now = control["decide_ns"]
+    dt_s = max((now - stats["last_tick_ns"]) * 1e-9, 1e-9)
+    first = stats["last_tick_ns"] == 0
+    stats["last_tick_ns"] = now
+    fast = 1.0 - 0.5 ** (dt_s / params["fast_halflife_s"])
+    slow = 1.0 - 0.5 ** (dt_s / params["slow_halflife_s"])
+    if not first:
+        stats["buy_rate"] += fast * (stats["buy_qty"] / dt_s - stats["buy_rate"])
+        stats["sell_rate"] += fast * (stats["sell_qty"] / dt_s - stats["sell_rate"])
+    stats["buy_qty"] = 0.0
+    stats["sell_qty"] = 0.0
+    if not has_both_sides(book):
+        return False
+    bid, ask = book.top[BEST_BID], book.top[BEST_ASK]
+    mid = 0.5 * (bid + ask) * params["tick_size"]
+    depth = 0.5 * (book.bid_qty[bid] + book.ask_qty[ask])
+    latency = stats["feed_latency_ms"]
+    if np.isnan(stats["mid"]):
+        stats["depth_fast"] = stats["depth_slow"] = depth
+        stats["latency_fast"] = stats["latency_slow"] = latency
+    else:
+        ret = math.log(mid / stats["mid"])
+        rate = ret * ret / dt_s
+        stats["var_fast"] += fast * (rate - stats["var_fast"])
+        stats["var_slow"] += slow * (rate - stats["var_slow"])
+        stats["depth_fast"] += fast * (depth - stats["depth_fast"])
+        stats["depth_slow"] += slow * (depth - stats["depth_slow"])
+        stats["latency_fast"] += fast * (latency - stats["latency_fast"])
+        stats["latency_slow"] += slow * (latency - stats["latency_slow"])
+    stats["mid"] = mid
+    return True
+
+
+# --- Spread ------------------------------------------------------------------------------------------------------
+
+
+@jit
+def _excess(fast, slow):
+    """How far a fast average stands above its slow one, relative; 0 where nothing is known."""
+    return fast / slow - 1.0 if slow > 0.0 else 0.0
+
+
+@jit
+def spread(stats, state, params, quote):
+    """Half spread [bps]: fixed, or adapted to volatility, liquidity, latency and drawdown (each relative to its slow mean)."""
+    quote["mid"] = stats["mid"]
+    full = params["base_spread_bps"]
+    if params["adaptive_enabled"] == 1:
+        volatility = _excess(math.sqrt(stats["var_fast"]), math.sqrt(stats["var_slow"]))
+        thinness = _excess(stats["depth_slow"], stats["depth_fast"])
+        lateness = max(_excess(stats["latency_fast"], stats["latency_slow"]), 0.0)
+        equity = state["cash"] + state["position"] * stats["mid"]
+        state["equity_peak"] = max(state["equity_peak"], equity)
+        drawdown = (state["equity_peak"] - equity) / params["max_inventory_notional"]
+        factor = (
+            1.0
+            + params["vol_weight"] * volatility
+            + params["liquidity_weight"] * min(thinness, 1.0)
+            + params["latency_weight"] * min(lateness, 1.0)
+            + params["pnl_weight"] * min(drawdown * 1e2, 1.0)  # 1 % of the inventory limit lost counts fully
+        )
+        full = min(max(full * factor, params["min_spread_bps"]), params["max_spread_bps"])
+    quote["half_bps"] = 0.5 * full
+
+
+# --- Guards ------------------------------------------------------------------------------------------------------
+
+
+@jit
+def guards(control, stats, state, params, whole, quote):
+    """Guard level and size factor; counts errors and opens the circuit breaker. Returns whether the breaker is open."""
+    now = control["decide_ns"]
+    silent = control["cache_age_ns"] > params["max_age_ns"]
+    if control["errors"] > 0:
+        state["error_run"] += 1
+    else:
+        state["error_run"] = 0
+    if params["breaker_enabled"] == 1 and state["error_run"] >= params["errors_to_open"]:
+        state["breaker_until_ns"] = now + params["cool_off_ns"]
+    breaker_open = now < state["breaker_until_ns"]
+    level = _NONE
+    quote["scale"] = 1.0
+    if params["guards_enabled"] == 1:
+        vol_bps = math.sqrt(stats["var_fast"]) / _BPS
+        if vol_bps > params["hard_vol_bps"] or silent:
+            level = _HARD
+        elif vol_bps > params["soft_vol_bps"]:
+            level = _SOFT
+            quote["scale"] = params["soft_scale"]
+            quote["half_bps"] *= params["soft_widen"]
+    if not whole or breaker_open or params["pipeline_enabled"] == 0:
+        level = _HARD
+    quote["guard_level"] = level
+    return breaker_open
+
+
+# --- Inventory ---------------------------------------------------------------------------------------------------
+
+
+@jit
+def decay_traded(state, now_ns, window_s):
+    """Age the traded sums of the taker cap to ``now_ns`` (exponential, time constant ``window_s``)."""
+    factor = math.exp(-max((now_ns - state["traded_at_ns"]) * 1e-9, 0.0) / window_s)
+    state["taker_notional"] *= factor
+    state["total_notional"] *= factor
+    state["traded_at_ns"] = now_ns
+
+
+@jit
+def _taker_allowed(state, params, notional):
+    if params["taker_cap_enabled"] == 0:
+        return True
+    after = state["taker_notional"] + notional
+    return after <= params["taker_cap_share"] * (state["total_notional"] + notional)
+
+
+@jit
+def inventory(control, state, params, quote):
+    """Skewed fair price, sizes, and the taker order that brings inventory back inside its hard limit (within the cap)."""
+    mid = quote["mid"]
+    lot = params["lot_size"]
+    limit = params["max_inventory_notional"]
+    exposure = state["position"] * mid
+    share = min(max(exposure / limit, -1.0), 1.0)
+    shift_bps = 0.0
+    if params["skew_enabled"] == 1:
+        shift_bps = min(max(params["skew_bps"] * share, -params["skew_clamp_bps"]), params["skew_clamp_bps"])
+    quote["fair"] = mid * (1.0 - shift_bps * _BPS)
+    qty = max(math.floor(params["order_notional"] * quote["scale"] / mid / lot + 1e-9), 1.0) * lot
+    quote["bid_qty"] = qty if exposure < limit else 0.0
+    quote["ask_qty"] = qty if exposure > -limit else 0.0
+    quote["taker_qty"] = 0.0
+    excess = abs(exposure) - limit
+    if excess > 0.0:
+        reduce = math.ceil(excess / mid / lot - 1e-9) * lot
+        decay_traded(state, control["decide_ns"], params["taker_window_s"])
+        if reduce > 0.0 and _taker_allowed(state, params, reduce * mid):
+            quote["taker_qty"] = -reduce if exposure > 0.0 else reduce
+
+
+# --- QueueAware --------------------------------------------------------------------------------------------------
+
+
+@jit
+def _ahead_qty(book_qty, best, tick, step):
+    """Quantity from the best price to ``tick`` inclusive [base units]; infinite beyond the levels looked at."""
+    total = 0.0
+    level = best
+    for _ in range(_MAX_ETA_LEVELS):
+        if step * (tick - level) < 0:
+            return total
+        total += book_qty[level]
+        level += step
+    return np.inf
+
+
+@jit
+def _wanted_ticks(quote, params, book):
+    """Bid and ask [ticks], rounded outwards, never through the other side of the market."""
+    half = quote["half_bps"] * _BPS * quote["mid"]
+    bid = math.floor((quote["fair"] - half) / params["tick_size"] + 1e-9)
+    ask = math.ceil((quote["fair"] + half) / params["tick_size"] - 1e-9)
+    quote["bid_ticks"] = max(min(bid, book.top[BEST_ASK] - 1), 1)
+    quote["ask_ticks"] = min(max(ask, book.top[BEST_BID] + 1), len(book.bid_qty) - 1)
+
+
+@jit
+def queue_aware(market, state, params, quote):
+    """Final prices; where the expected time to fill is over its target, step ahead by at most ``max_reprice_bps``.
+
+    Expected time to fill = quantity ahead / rate of trades against that side. Never through fair value, a side at most once
+    per ``headroom_ns``.
+    """
+    book = market.local
+    if not has_both_sides(book) or quote["guard_level"] == _HARD:
+        quote["bid_ticks"] = quote["ask_ticks"] = NO_QUOTE
+        return
+    _wanted_ticks(quote, params, book)
+    if params["queue_aware_enabled"] == 0:
+        return
+    stats = market.stats[0]
+    now = market.control[0]["decide_ns"]
+    tick_size = params["tick_size"]
+    reach = int(params["max_reprice_bps"] * _BPS * quote["mid"] / tick_size)
+    best_bid, best_ask = book.top[BEST_BID], book.top[BEST_ASK]
+    if now - state["last_nudge_ns"][0] >= params["headroom_ns"]:
+        ahead = _ahead_qty(book.bid_qty, best_bid, quote["bid_ticks"], -1)
+        if ahead > params["eta_target_s"] * stats["sell_rate"]:
+            limit = min(best_ask - 1, math.floor(quote["fair"] / tick_size))
+            nudged = max(min(quote["bid_ticks"] + reach, limit), quote["bid_ticks"])
+            if nudged != quote["bid_ticks"]:
+                quote["bid_ticks"] = nudged
+                state["last_nudge_ns"][0] = now
+    if now - state["last_nudge_ns"][1] >= params["headroom_ns"]:
+        ahead = _ahead_qty(book.ask_qty, best_ask, quote["ask_ticks"], 1)
+        if ahead > params["eta_target_s"] * stats["buy_rate"]:
+            limit = max(best_bid + 1, math.ceil(quote["fair"] / tick_size))
+            nudged = min(max(quote["ask_ticks"] - reach, limit), quote["ask_ticks"])
+            if nudged != quote["ask_ticks"]:
+                quote["ask_ticks"] = nudged
+                state["last_nudge_ns"][1] = now
+
+
+# --- Emit --------------------------------------------------------------------------------------------------------
+
+
+@jit
+def _send(arms, arm, now_ns, order_id, slot, what):
+    state = arms.state[arm]
+    at_ns = now_ns + arms.params[arm]["entry_ns"]
+    ring = arms.requests[arm]
+    if push(ring, state["req_head"], state["req_count"], at_ns, order_id, slot, what, 0.0, 0.0, 0.0):
+        state["req_count"] += 1
+        return True
+    return False
+
+
+@jit
+def _submit(arms, arm, now_ns, side, tick, qty, tif, mid):
+    """Send a new order; without a free slot it is dropped and counted."""
+    state = arms.state[arm]
+    for slot in range(SLOTS):
+        order = arms.orders[arm, slot]
+        if order["local"] == FREE and state["req_count"] < BUS:
+            order["order_id"] = state["next_order_id"]
+            state["next_order_id"] += 1
+            order["decided_ns"] = now_ns
+            order["price_ticks"] = tick
+            order["qty"] = qty
+            order["mid_at_quote"] = mid
+            order["side"] = side
+            order["tif"] = tif
+            order["local"] = PENDING_NEW
+            order["resting"] = 0
+            _send(arms, arm, now_ns, order["order_id"], slot, NEW)
+            return
+    state["dropped_orders"] += 1
+
+
+@jit
+def _keep_or_cancel(arms, arm, now_ns, side, tick, qty, requote_ticks):
+    """Cancel live orders of a side that are not near the wanted price; returns whether one stays (or is on its way)."""
+    stays = False
+    for slot in range(SLOTS):
+        order = arms.orders[arm, slot]
+        if order["side"] != side or order["tif"] != GTX:
+            continue
+        if order["local"] == PENDING_NEW:
+            stays = True
+        elif order["local"] == LIVE:
+            wanted = qty > 0.0 and tick != NO_QUOTE and abs(order["price_ticks"] - tick) <= requote_ticks
+            if wanted and not stays:
+                stays = True
+            elif _send(arms, arm, now_ns, order["order_id"], slot, CANCEL):
+                order["local"] = PENDING_CANCEL
+    return stays
+
+
+@jit
+def _taker_in_flight(arms, arm):
+    for slot in range(SLOTS):
+        order = arms.orders[arm, slot]
+        if order["local"] != FREE and order["tif"] == IOC:
+            return True
+    return False
+
+
+@jit
+def emit(market, arms, arm):
+    """Bring the live orders to the wanted quote: keep, cancel, submit; then the taker order, if any."""
+    quote = arms.quote[arm]
+    params = arms.params[arm]
+    now = market.control[0]["decide_ns"]
+    book = market.local
+    hard = quote["guard_level"] == _HARD
+    bid_qty = 0.0 if hard else quote["bid_qty"]
+    ask_qty = 0.0 if hard else quote["ask_qty"]
+    if (
+        not _keep_or_cancel(arms, arm, now, 1, quote["bid_ticks"], bid_qty, params["requote_ticks"])
+        and bid_qty > 0.0
+    ):
+        _submit(arms, arm, now, 1, quote["bid_ticks"], bid_qty, GTX, quote["mid"])
+    if (
+        not _keep_or_cancel(arms, arm, now, -1, quote["ask_ticks"], ask_qty, params["requote_ticks"])
+        and ask_qty > 0.0
+    ):
+        _submit(arms, arm, now, -1, quote["ask_ticks"], ask_qty, GTX, quote["mid"])
+    taker = quote["taker_qty"]
+    if taker != 0.0 and not hard and not _taker_in_flight(arms, arm):
+        side = 1 if taker > 0.0 else -1
+        touch = book.top[BEST_ASK] if side > 0 else book.top[BEST_BID]
+        if touch != NO_ASK and touch != NO_BID:
+            _submit(arms, arm, now, side, touch, abs(taker), IOC, quote["mid"])
