@@ -81,7 +81,7 @@ class StepContext:
             UserError: an output lies outside the workspace.
         """
         gates = [plain(result.to_dict()) for result in results]
-        status = Status.worst([Status(g["status"]) for g in gates if g.get("severity") != "warning"])
+        status = Status.worst([Status(g["status"]) for g in gates if g.get("severity") in (None, "critical")])
         record = {
             "schema": SCHEMA,
             "step": self.step,
@@ -92,7 +92,7 @@ class StepContext:
             "finished": now_iso(),
             "params": plain(self.params),
             "params_sha256": sha256_json(plain(self.params)),
-            "config_sha256": config_sha256(self.config),
+            "config_sha256": self.config.sha256,
             "gates_sha256": str(self.gates.sha256),
             "code_sha256": code_sha256(),
             "inputs": {**param_hashes(self.ws), **hash_files(self.ws, inputs)},
@@ -164,12 +164,7 @@ def resolve_workspace(workspace: str | Path) -> Path:
     return full
 
 
-def config_sha256(loaded: LoadedConfig) -> str:
-    """Hash of the effective configuration, overrides and ``--set`` included."""
-    return sha256_json(loaded.config.model_dump(mode="json"))
-
-
-# --- reading back ---------------------------------------------------------------------------------------------
+# --- reading back ---
 
 
 @dataclass(frozen=True)
@@ -263,7 +258,7 @@ def _scraps(path: Path) -> dict[str, Any]:
     return {name: scrap.data for name, scrap in scraps.items()}
 
 
-# --- writing --------------------------------------------------------------------------------------------------
+# --- writing ---
 
 
 def plain(value: Any) -> Any:

@@ -184,7 +184,7 @@ def get_step(key: str, *, rollout_pct: int | None = None) -> Step:
             raise UserError(f"rollout_pct: {rollout_pct!r} is no rollout stage; expected 10, 50 or 100")
         key = f"ab_{int(rollout_pct)}"
     if key not in BY_KEY:
-        raise UserError(f"step {key!r}: unknown; expected one of {', '.join(BY_KEY)}{_hint(key, BY_KEY)}")
+        raise UserError(f"step {key!r}: unknown; expected one of {', '.join(BY_KEY)}{hint(key, BY_KEY)}")
     return BY_KEY[key]
 
 
@@ -200,11 +200,12 @@ def select_steps(names: Iterable[str]) -> list[Step]:
         keys = {s.key for s in STEPS if text in (str(s.number), s.key, s.family, s.notebook, s.record)}
         if not keys:
             known = sorted({s.key for s in STEPS} | {s.notebook for s in STEPS} | {"ab"})
-            raise UserError(f"step {name!r}: unknown; expected 1-8 or a step's name{_hint(text, known)}")
+            raise UserError(f"step {name!r}: unknown; expected 1-8 or a step's name{hint(text, known)}")
         wanted |= keys
     return [step for step in STEPS if step.key in wanted]
 
 
-def _hint(text: str, known: Iterable[str]) -> str:
+def hint(text: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for the closest known name, empty when none is close."""
     close = difflib.get_close_matches(text, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,111 @@
+"""What a run executes: parameters of each step from its parameter file, the profile and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmlib._io import UserError
+from mmlib.workflow.manifest import Planned
+from mmlib.workflow.params import check_source, check_symbols
+from mmlib.workflow.runner import parameters_of
+from mmlib.workflow.steps import Step
+
+if TYPE_CHECKING:
+    from mmlib.config.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; ``steps`` holds parameters by step family (``ab`` for all stages)."""
+
+    source: str = ""
+    symbols: tuple[str, ...] = ()
+    sets: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def plan(
+    ws: Path,
+    steps: Sequence[Step],
+    *,
+    profile: str = "",
+    options: Options | None = None,
+    notebooks: Path | None = None,
+) -> list[Planned]:
+    """Put the parameters of each step together: ``params/steps/*.yaml``, then profile, then command line.
+
+    The configuration and the gates are read as well: what Prep would refuse is refused before a kernel starts.
+
+    Args:
+        ws: the workspace; it gets the shipped parameter files that it lacks.
+        steps: in the order of execution.
+        profile: name or file of a profile, empty for the production parameters alone.
+        options: from the command line.
+        notebooks: where the notebooks are, by default those shipped.
+
+    Raises:
+        UserError: anything that is missing, misspelt or out of range.
+    """
+    from mmlib.config.load import ensure_params, load_config, shipped_dir
+    from mmlib.config.profiles import load_profile
+    from mmlib.gates.spec import load_gates
+
+    chosen = options or Options()
+    ensure_params(ws)
+    loaded = load_profile(ws, profile) if profile else None
+    sets = {**(loaded.sets if loaded else {}), **chosen.sets}
+    load_config(ws, sets=sets)
+    load_gates(ws)
+    home = notebooks or shipped_dir("notebooks")
+    return [_planned(ws, step, home, loaded, chosen, sets) for step in steps]
+
+
+def absolute_source(source: str, base: Path) -> str:
+    """A source whose path is absolute, so that it means the same in the notebook's working directory.
+
+    Raises:
+        UserError: an unknown source, or a recording or feeds directory that is not there.
+    """
+    kind, _, rest = check_source(source).partition(":")
+    if kind not in ("recording", "feeds"):
+        return source
+    path = (base / Path(rest).expanduser()).resolve()
+    if not path.exists():
+        raise UserError(f"{path}: no such file or directory; expected a {kind} to read")
+    return f"{kind}:{path}"
+
+
+def _planned(
+    ws: Path, step: Step, home: Path, profile: Profile | None, options: Options, sets: Mapping[str, Any]
+) -> Planned:
+    notebook = home / f"{step.notebook}.ipynb"
+    known = parameters_of(notebook)
+    params = _step_file(ws, step)
+    if profile is not None:
+        common = {
+            "profile": profile.name,
+            "source": absolute_source(profile.source, Path.cwd()),
+            "symbols": list(profile.symbols),
+            "seed": profile.seed,
+            "start": profile.start,
+            "evidence_required": str(profile.evidence_required),
+            "rehearsal": profile.rehearsal,
+        }
+        params |= {name: value for name, value in common.items() if name in known}
+        params |= profile.steps.get(step.key, {})
+    source = absolute_source(options.source, Path.cwd()) if options.source else ""
+    given = {"source": source, "symbols": list(check_symbols(options.symbols)), "sets": dict(sets)}
+    params |= {name: value for name, value in given.items() if value and name in known}
+    if source.startswith("feeds:") and "feeds" in known:
+        params["feeds"] = source.removeprefix("feeds:")
+    params |= options.steps.get(step.family, {})
+    return Planned(step, notebook, params | dict(step.fixed) | {"workspace": "."})
+
+
+def _step_file(ws: Path, step: Step) -> dict[str, Any]:
+    from mmlib.config.yamlfile import read_mapping
+
+    return dict(read_mapping(ws / "params" / "steps" / f"{step.notebook}.yaml").tree)
