@@ -1,0 +1,237 @@
+"""Markdown from templates: the Jinja environment, escaping, tables, and where the numbers come from."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mmlib._io import sha256_json, write_atomic
+from mmlib.dtypes import Grade
+
+write = write_atomic
+"""Write a report: through a temporary file, then renamed."""
+
+ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+MISSING = "–"
+
+
+def md(value: object) -> Markup:
+    """Text from data as one line of Markdown that starts no HTML, table cell, link, emphasis or code.
+
+    Missing values (None, NaN, NaT) become a dash.
+    """
+    if isinstance(value, Markup):
+        return value
+    if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return Markup(MISSING)  # noqa: S704
+    text = " ".join(str(value).split())
+    text = re.sub(r"([\\`*|\[\]])", r"\\\1", text)
+    return Markup(re.sub(r"[&<>]", lambda found: ENTITIES[found.group()], text))  # noqa: S704
+
+
+def code(value: object) -> Markup:
+    """Text from data as a code span that it cannot leave; works inside a table cell."""
+    text = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
+    return Markup(f"`{text}`" if text else MISSING)  # noqa: S704
+
+
+def fence(value: object) -> Markup:
+    """Text as the body of a fenced block: a run of backticks in it is broken up."""
+    return Markup(str(value).replace("```", "'''"))  # noqa: S704
+
+
+def num(value: object, digits: int = 4) -> str:
+    """A number for a reader: ``digits`` significant, thousands apart, a dash when missing or not finite."""
+    if value is None or value is pd.NaT or isinstance(value, str):
+        return str(value) if isinstance(value, str) else MISSING
+    number = float(value)  # type: ignore[arg-type]
+    if not math.isfinite(number):
+        return MISSING
+    if number == int(number) and abs(number) < 1e15:
+        return f"{int(number):,}"
+    if abs(number) >= 10**digits:
+        return f"{number:,.0f}"
+    return f"{number:.{digits}g}"
+
+
+def when(value: object) -> str:
+    """A time as ``YYYY-MM-DD HH:MM:SS UTC``; text and missing values pass through."""
+    if value is None or value is pd.NaT:
+        return MISSING
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC) if value.tzinfo else value:%Y-%m-%d %H:%M:%S} UTC"
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under headings; cells are escaped when the table is written.
+
+    Attributes:
+        headings: column headings; one that ends in ``>`` is right-aligned.
+        rows: cells as text, numbers or safe Markup.
+        empty: what to say instead of an empty table.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    empty: str = "Nothing to show."
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+
+def table(view: Table) -> Markup:
+    """A Markdown table, or the table's own words for having no rows."""
+    if not view.rows:
+        return Markup(f"_{md(view.empty)}_")  # noqa: S704
+    heads = [heading.rstrip(">") for heading in view.headings]
+    rules = ["---:" if heading.endswith(">") else "---" for heading in view.headings]
+    lines = ["| " + " | ".join(md(heading) for heading in heads) + " |", "| " + " | ".join(rules) + " |"]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in view.rows]
+    return Markup("\n".join(lines))  # noqa: S704
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return num(value)
+    return md(when(value)) if isinstance(value, datetime) else md(value)
+
+
+def frame_table(frame: pd.DataFrame, columns: Mapping[str, str], *, empty: str = "No data.") -> Table:
+    """A table of a frame's columns, in the order given; columns that are absent are left out.
+
+    Args:
+        frame: one row a line.
+        columns: column -> heading.
+        empty: what to say for a frame without rows.
+    """
+    names = [name for name in columns if name in frame.columns]
+    headings = [f"{columns[n]}>" if pd.api.types.is_numeric_dtype(frame[n]) else columns[n] for n in names]
+    return Table(headings, list(zip(*(frame[n].tolist() for n in names), strict=True)), empty)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the numbers of a report come from; printed in every report.
+
+    Attributes:
+        command: what was run, as a person would type it.
+        grade: evidence grade, None when the report holds no market data.
+        source: market source, e.g. ``simulated`` or ``recording:PATH``.
+        measured: what was measured, one sentence each.
+        modelled: what comes from a model, one sentence each, naming the model.
+        run_id: the run's directory below artifacts/runs, empty outside a run.
+        config_sha256, gates_sha256: hashes of what was in force.
+        created: when the report was made.
+    """
+
+    command: str
+    grade: Grade | None = None
+    source: str = ""
+    measured: Sequence[str] = ()
+    modelled: Sequence[str] = ()
+    run_id: str = ""
+    config_sha256: str = ""
+    gates_sha256: str = ""
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def of_feeds(cls, sidecar: Mapping[str, Any] | None, command: str, **rest: Any) -> Provenance:
+        """Provenance of numbers computed from a feeds directory.
+
+        Args:
+            sidecar: what the engine wrote beside the feeds (feeds.json); None for a desk's own feeds.
+            command: what was run.
+            rest: further fields.
+        """
+        if sidecar is None:
+            own = ("Everything was declared by the desk that wrote the feeds.",)
+            return cls(command, Grade.LIVE, "a desk's own feeds", measured=own, **rest)
+        grade = Grade(sidecar["grade"])
+        measured = ("Stage durations: a monotonic clock on the machine that ran the session.",)
+        modelled = [f"Book refresh latency: {sidecar.get('refresh_latency') or 'no model was named'}."]
+        if grade is not Grade.LIVE:
+            modelled.append("Fills: the exchange model with queue positions, not an exchange.")
+        if grade is Grade.SIMULATED:
+            modelled.append(
+                f"The market itself: the seeded order-flow simulator, seed {sidecar.get('seed')}."
+            )
+        return cls(command, grade, str(sidecar.get("source", "")), measured, tuple(modelled), **rest)
+
+    @classmethod
+    def of_step(cls, step: Any, sidecar: Mapping[str, Any] | None = None, **rest: Any) -> Provenance:
+        """Provenance of an open step: its command, run and hashes, and its feeds when it has any.
+
+        Args:
+            step: an open step (``step``, ``source``, ``symbols``, ``params``, ``run_id``, ``config``,
+                ``gates``).
+            sidecar: what lies beside the feeds the step read or wrote; None for a step without market data.
+            rest: further fields, which win.
+        """
+        known = {
+            "run_id": step.run_id,
+            "config_sha256": sha256_json(step.config.config.model_dump(mode="json")),
+            "gates_sha256": str(step.gates.sha256),
+        }
+        command = rest.pop("command", "") or command_of(step)
+        if sidecar is None:
+            return cls(command, **{**known, **rest})
+        return replace(cls.of_feeds(sidecar, command, **known), **rest)
+
+
+def command_of(step: Any) -> str:
+    """The command that runs an open step the same way again."""
+    words = ["finishline", "run", "--step", step.step]
+    if step.source:
+        words += ["--source", step.source]
+    if step.symbols:
+        words += ["--symbols", ",".join(step.symbols)]
+    for key, value in (step.params.get("sets") or {}).items():
+        words += ["--set", f"{key}={value}"]
+    return shlex.join(words)
+
+
+@cache
+def environment() -> Environment:
+    """The Jinja environment: the package's templates, HTML escaped unless marked safe, no undefined names."""
+    env = Environment(
+        loader=PackageLoader("mmlib.reports", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    env.filters.update(md=md, code=code, fence=fence, num=num, when=when)
+    env.globals.update(table=table)
+    return env
+
+
+def render(template: str, provenance: Provenance, **names: Any) -> str:
+    """Text of one report.
+
+    Args:
+        template: file name below ``templates/``.
+        provenance: printed at its end.
+        names: what the template uses.
+    """
+    text = environment().get_template(template).render(provenance=provenance, **names)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def bullet(items: Iterable[object]) -> Markup:
+    """A Markdown list, escaped."""
+    return Markup("\n".join(f"- {md(item)}" for item in items))  # noqa: S704
