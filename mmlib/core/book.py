@@ -1,7 +1,7 @@
 """Limit order book as two vectors over price ticks, with the best prices kept beside them.
 
 Rules: a depth row sets a level; deleting the best scans to the next level that still has quantity, no further than the
-outermost level seen since that side was last empty; a new best that reaches the other side hides the levels it crosses
+outermost level seen since a deletion last emptied that side; a new best that reaches the other side hides the levels it crosses
 (they stay stored). Source: the L2 market depth of hftbacktest 2.4 (``HashMapMarketDepth``). Oracle: ``tests/naive_book.py``.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from mmlib.core._jit import jit
 
 BEST_BID, BEST_ASK = 0, 1
-LOW_BID, HIGH_ASK = 2, 3  # outermost level since that side was last empty: no scan goes further
+LOW_BID, HIGH_ASK = 2, 3  # outermost level since a deletion emptied that side: no scan goes further
 BID_FROM, BID_TO, ASK_FROM, ASK_TO = 4, 5, 6, 7  # extent ever written since everything was cleared
 NO_BID = -1
 NO_ASK = 2**31 - 1
@@ -93,7 +93,7 @@ def set_bid(book, tick, qty):
         if tick > top[BEST_BID]:
             top[BEST_BID] = tick
             if tick >= top[BEST_ASK]:
-                _set_best_ask(top, _next_ask(book.ask_qty, tick + 1, top[HIGH_ASK]))
+                top[BEST_ASK] = _next_ask(book.ask_qty, tick + 1, top[HIGH_ASK])
     elif tick == top[BEST_BID]:
         _set_best_bid(top, _next_bid(book.bid_qty, tick - 1, top[LOW_BID]))
     return before
@@ -112,7 +112,7 @@ def set_ask(book, tick, qty):
         if tick < top[BEST_ASK]:
             top[BEST_ASK] = tick
             if tick <= top[BEST_BID]:
-                _set_best_bid(top, _next_bid(book.bid_qty, tick - 1, top[LOW_BID]))
+                top[BEST_BID] = _next_bid(book.bid_qty, tick - 1, top[LOW_BID])
     elif tick == top[BEST_ASK]:
         _set_best_ask(top, _next_ask(book.ask_qty, tick + 1, top[HIGH_ASK]))
     return before

@@ -1,0 +1,258 @@
+"""A session: the bot over one source and several symbols, its feeds, and what there is to say about both."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmlib._io import UserError
+from mmlib.config.models import Config
+from mmlib.dtypes import Grade
+from mmlib.engine.params import arm_params
+from mmlib.engine.replay import replay_symbol
+from mmlib.feeds.sidecar import NAME as SIDECAR
+from mmlib.feeds.sidecar import write_sidecar
+from mmlib.feeds.writer import FeedWriter
+from mmlib.market.source import open_source
+
+_S = 1_000_000_000
+Progress = Callable[[str, float], None]
+"""Takes a symbol and the share of its window that is done, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """What to run.
+
+    Attributes:
+        uri: ``simulated`` or ``recording:PATH``.
+        symbols: what to quote.
+        arms: ``("A",)`` for the bot as configured, ``("A", "B")`` for control and treatment on the same market.
+        duration_s: length of the window [s]; a shorter recording ends it earlier.
+        offset_s: where the window starts after ``start_ns`` (simulated) or after the recording's first event [s].
+        start_ns: start of simulated time; recordings have their own.
+        seed: of the simulator, modelled latencies and trace sampling.
+    """
+
+    uri: str
+    symbols: tuple[str, ...]
+    arms: tuple[str, ...]
+    duration_s: float
+    offset_s: float = 0.0
+    start_ns: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SymbolRun:
+    """What one symbol's replay was made from and came to."""
+
+    symbol: str
+    grade: Grade
+    source_sha256: str
+    description: str
+    refresh_label: str
+    tick_size: float
+    lot_size: float
+    first_ns: int
+    last_ns: int
+    events: int
+    ticks: int
+    fills: int
+    seconds: float
+    quality: dict[str, int]
+
+    @property
+    def span_s(self) -> float:
+        """Market time covered [s]."""
+        return max(self.last_ns - self.first_ns, 0) / _S
+
+
+@dataclass(frozen=True)
+class Session:
+    """A finished session."""
+
+    spec: SessionSpec
+    feeds: Path
+    runs: tuple[SymbolRun, ...]
+    started: str
+    finished: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def grade(self) -> Grade:
+        """The weakest grade among the symbols."""
+        return Grade.weakest([run.grade for run in self.runs]) or Grade.SIMULATED
+
+    @property
+    def span_s(self) -> float:
+        """Market time that every symbol covers [s]."""
+        return min((run.span_s for run in self.runs), default=0.0)
+
+    def table(self) -> list[dict[str, Any]]:
+        """One plain row a symbol, for a notebook to show."""
+        keys = ("symbol", "grade", "events", "ticks", "fills", "seconds", "description")
+        return [{"hours": round(run.span_s / 3600, 3)} | {key: asdict(run)[key] for key in keys} for run in self.runs]
+
+
+def run_session(
+    spec: SessionSpec, config: Config, feeds: Path, *, quarantine: Path | None = None, progress: Progress | None = None
+) -> Session:
+    """Run the bot over a source and leave its feeds in ``feeds``.
+
+    The feeds are written beside and swapped in when the session is whole; the feeds of the session before are kept in
+    ``<feeds>.previous``. Symbols run in parallel processes as ``async_batch`` says.
+
+    Raises:
+        UserError: the source cannot be read, or ``feeds`` holds files that no session of ours wrote.
+    """
+    _refuse_foreign(feeds)
+    started = _now()
+    partial = feeds.with_name(feeds.name + ".partial")
+    _remove(partial)
+    jobs = [_Job(spec, symbol, config, partial, quarantine) for symbol in spec.symbols]
+    workers = min(config.async_batch.max_parallel_symbols, len(jobs)) if config.async_batch.enabled else 1
+    runs = _in_parallel(jobs, workers, progress) if workers > 1 else [_run_symbol(job, progress) for job in jobs]
+    session = Session(spec, feeds, tuple(runs), started, _now())
+    partial.mkdir(parents=True, exist_ok=True)
+    write_sidecar(partial, _sidecar(session, config))
+    _swap(partial, feeds)
+    return session
+
+
+@dataclass(frozen=True)
+class _Job:
+    spec: SessionSpec
+    symbol: str
+    config: Config
+    directory: Path
+    quarantine: Path | None
+
+
+def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
+    """Replay one symbol; runs in a process of its own when symbols run in parallel."""
+    began = time.monotonic()
+    spec, config = job.spec, job.config
+    source = open_source(
+        spec.uri,
+        job.symbol,
+        seed=spec.seed,
+        start_ns=spec.start_ns + int(spec.offset_s * _S),
+        instruments={name: (rule.tick_size, rule.lot_size) for name, rule in config.instruments.items()},
+        latency=config.latency.model_dump(),
+        market=config.market.model_dump(),
+        quarantine_dir=job.quarantine,
+    )
+    start = source.start_ns if spec.uri == "simulated" else source.start_ns + int(spec.offset_s * _S)
+    end = start + int(spec.duration_s * _S)
+    reached = [start, start]  # first and last tick time
+
+    with FeedWriter(job.directory, job.symbol, spec.arms) as writer:
+
+        def sink(ticks: np.ndarray, fills: np.ndarray, now_ns: int) -> None:
+            writer.ticks(ticks)
+            writer.fills(fills)
+            if len(ticks):
+                reached[1] = int(ticks["ts_ns"][-1]) + config.pipeline.tick_interval_ms * 1_000_000
+            if progress is not None:
+                progress(job.symbol, min(max((now_ns - start) / max(end - start, 1), 0.0), 1.0))
+
+        counts = replay_symbol(
+            source.chunks(start, end),
+            arm_params(config, source.instrument, spec.arms),
+            source.refresh_ms,
+            start_ns=start,
+            end_ns=end,
+            seed=spec.seed,
+            sink=sink,
+        )
+    extra = {"out_of_range": counts.out_of_range, "dropped_orders": counts.dropped_orders}
+    return SymbolRun(
+        symbol=job.symbol,
+        grade=source.grade,
+        source_sha256=source.sha256,
+        description=source.description,
+        refresh_label=source.refresh_label,
+        tick_size=source.instrument.tick_size,
+        lot_size=source.instrument.lot_size,
+        first_ns=reached[0],
+        last_ns=min(reached[1], end),
+        events=counts.events,
+        ticks=counts.ticks,
+        fills=counts.fills,
+        seconds=round(time.monotonic() - began, 3),
+        quality={key: int(value) for key, value in {**source.quality, **extra}.items()},
+    )
+
+
+def _in_parallel(jobs: Sequence[_Job], workers: int, progress: Progress | None) -> list[SymbolRun]:
+    """Run jobs in ``workers`` fresh processes; results in the order of the jobs."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+        futures = {pool.submit(_run_symbol, job): job.symbol for job in jobs}
+        for future in as_completed(futures):
+            future.result()
+            if progress is not None:
+                progress(futures[future], 1.0)
+        return [future.result() for future in futures]
+
+
+def _sidecar(session: Session, config: Config) -> dict[str, Any]:
+    spec = session.spec
+    labels = sorted({run.refresh_label for run in session.runs})
+    return {
+        "grade": str(session.grade),
+        "source": spec.uri,
+        "symbols": list(spec.symbols),
+        "arms": list(spec.arms),
+        "seed": spec.seed,
+        "started": session.started,
+        "finished": session.finished,
+        "complete": True,
+        "tick_interval_ms": config.pipeline.tick_interval_ms,
+        "refresh_latency": "; ".join(labels),
+        "quality": {run.symbol: run.quality for run in session.runs},
+        "source_sha256": {run.symbol: run.source_sha256 for run in session.runs},
+        "instruments": {run.symbol: {"tick_size": run.tick_size, "lot_size": run.lot_size} for run in session.runs},
+    }
+
+
+def _refuse_foreign(feeds: Path) -> None:
+    """A directory with feeds but without a sidecar belongs to a desk's bot: never replaced."""
+    if feeds.is_dir() and not (feeds / SIDECAR).exists() and any(feeds.glob("*.jsonl*")):
+        raise UserError(
+            f"{feeds}: holds feeds without {SIDECAR}, so another bot wrote them; "
+            f"use --source feeds:{feeds} to work on them, or another --workspace"
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def _swap(partial: Path, feeds: Path) -> None:
+    """Put the new directory in place; the old one stays beside it."""
+    previous = feeds.with_name(feeds.name + ".previous")
+    try:
+        if feeds.exists():
+            _remove(previous)
+            feeds.replace(previous)
+        partial.replace(feeds)
+    except OSError as exc:
+        raise UserError(f"{feeds}: cannot be replaced ({exc.strerror}); expected a writable workspace") from exc
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
