@@ -1,0 +1,52 @@
+"""Latency tables: quantiles at even probabilities, from measured values or from a named model."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+
+from mmlib.market.source import QUANTILES
+
+
+def lognormal_ms(median_ms: float, sigma: float) -> np.ndarray:
+    """Quantiles of a lognormal latency.
+
+    The two ends, which would be 0 and infinite, are the quantiles a twentieth of a step inside.
+
+    Args:
+        median_ms: median, 0 or more.
+        sigma: standard deviation of the logarithm.
+
+    Returns:
+        ``float64[1001]``, ms, not decreasing.
+    """
+    inside = 0.05 / (QUANTILES - 1)
+    probabilities = np.clip(np.linspace(0.0, 1.0, QUANTILES), inside, 1.0 - inside)
+    normal = NormalDist()
+    scores = np.array([normal.inv_cdf(q) for q in probabilities])
+    return np.asarray(median_ms * np.exp(sigma * scores))
+
+
+def measured_ms(latency_ns: np.ndarray) -> np.ndarray:
+    """Quantiles of measured latencies.
+
+    Args:
+        latency_ns: ``int64[n]``, n >= 1.
+
+    Returns:
+        ``float64[1001]``, ms.
+    """
+    return np.quantile(latency_ns.astype(np.float64) * 1e-6, np.linspace(0.0, 1.0, QUANTILES))
+
+
+def refresh_model(median_ms: float, sigma: float, why: str) -> tuple[np.ndarray, str]:
+    """Table and label of a modelled refresh: a feed latency there and back.
+
+    Args:
+        median_ms: median one-way feed latency.
+        sigma: standard deviation of its logarithm.
+        why: reason for which nothing measured is used, for the label.
+    """
+    label = f"model: twice a lognormal feed latency, median {median_ms:g} ms, sigma {sigma:g} ({why})"
+    return 2.0 * lognormal_ms(median_ms, sigma), label
