@@ -24,8 +24,8 @@ SOAK_OVERRIDES_FILE = "params/config.soak_overrides.yaml"
 class LoadedConfig:
     """A validated configuration with where it came from.
 
-    ``files`` maps each file, named from the workspace, to the SHA-256 of its bytes; ``raw`` is what they merge
-    to before defaults; ``sets`` are the single settings by dotted key.
+    ``files`` maps each file, named from the workspace, to the SHA-256 of its bytes; ``raw`` is what they
+    merge to before defaults; ``sets`` are the single settings by dotted key.
     """
 
     config: Config

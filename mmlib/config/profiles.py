@@ -27,7 +27,7 @@ def _iso(value: Any) -> Any:
 
 
 class Profile(Section):
-    """One way to run the workflow; ``steps`` holds notebook parameters by step, ``ab`` standing for all stages."""
+    """One way to run the workflow; ``steps`` holds notebook parameters, ``ab`` standing for all stages."""
 
     name: str = Field(min_length=1)
     description: str = ""
@@ -84,7 +84,7 @@ class Profile(Section):
         if best.rank < self.evidence_required.rank and not self.rehearsal:
             raise ValueError(
                 f"source {self.source} reaches grade '{best}' at most; "
-                f"expected one that reaches '{self.evidence_required}' (evidence_required), or rehearsal: true"
+                f"expected one that reaches '{self.evidence_required}', or rehearsal: true"
             )
         return self
 
