@@ -12,3 +12,33 @@ def quantile_of_sorted(values: np.ndarray, q: float) -> float:
     """Smallest value whose share of values at or below is at least ``q``, in exact arithmetic."""
     rank = max(math.ceil(Fraction(q).limit_denominator(10**6) * len(values)), 1)
     return float(values[rank - 1])
+
+
+def sustained(
+    points: list[tuple[int, bool | None]], interval: int, duration: int
+) -> tuple[list[tuple[int, int, int | None]], int]:
+    """Runs (start, last violating, fired or None) and gaps, by looking at every pair of present points.
+
+    ``points`` are (time, violating or None for missing). A run is a maximal stretch of present violating
+    points no two neighbours of which are over two intervals apart; it fires at its first point ``duration``
+    after its start.
+    """
+    present = [(t, v) for t, v in points if v is not None]
+    pieces: list[list[tuple[int, bool]]] = []
+    for k, point in enumerate(present):
+        if k == 0 or point[0] - present[k - 1][0] > 2 * interval:
+            pieces.append([])
+        pieces[-1].append(point)
+    runs: list[tuple[int, int, int | None]] = []
+    for piece in pieces:
+        for i, (start, bad) in enumerate(piece):
+            if not bad or (i > 0 and piece[i - 1][1]):
+                continue
+            times = []
+            for t, v in piece[i:]:
+                if not v:
+                    break
+                times.append(t)
+            fired = next((t for t in times if t - start >= duration), None)
+            runs.append((start, times[-1], fired))
+    return runs, max(len(pieces) - 1, 0)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_gates import quantile_of_sorted
 
 from mmlib.core import histogram as hist
 from mmlib.core.histogram import Histogram
+from tests.naive_gates import quantile_of_sorted
 
 values_ms = st.lists(st.floats(min_value=1e-6, max_value=1e6), max_size=60)
 

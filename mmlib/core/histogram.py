@@ -148,7 +148,7 @@ class Histogram:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Histogram(n={self.n}, p50_ms={self.p(50):.6g}, p95_ms={self.p(95):.6g}, rejected={self.rejected})"
+        return f"Histogram(n={self.n}, p50={self.p(50):.6g}, p95={self.p(95):.6g}, rejected={self.rejected})"
 
     def to_dict(self) -> dict[str, Any]:
         """Sparse form of builtin types, for JSON: bucket indices (rising) and their counts."""
