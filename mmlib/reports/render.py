@@ -21,7 +21,8 @@ from mmlib.dtypes import Grade
 write = write_atomic
 """Write a report: through a temporary file, then renamed."""
 
-ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_SPECIAL = re.compile(r"[\\`*|~]|\](?=[(\[:])|<(?![ =\d])|^>|&(?=[#\w])|^(?=[#+-]+(?: |$))|(?<!\w)_|_(?!\w)")
+_ESCAPED = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}
 MISSING = "–"
 
 
@@ -35,14 +36,18 @@ def md(value: object) -> Markup:
     if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return Markup(MISSING)  # noqa: S704
     text = " ".join(str(value).split())
-    text = re.sub(r"([\\`*|\[\]])", r"\\\1", text)
-    return Markup(re.sub(r"[&<>]", lambda found: ENTITIES[found.group()], text))  # noqa: S704
+    return Markup(_SPECIAL.sub(lambda found: _ESCAPED.get(found.group(), "\\" + found.group()), text))  # noqa: S704
 
 
 def code(value: object) -> Markup:
     """Text from data as a code span that it cannot leave; works inside a table cell."""
-    text = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
-    return Markup(f"`{text}`" if text else MISSING)  # noqa: S704
+    text = " ".join(str(value).split())
+    if not text:
+        return Markup(MISSING)  # noqa: S704
+    if not re.search(r"[`|\\]", text):
+        return Markup(f"`{text}`")  # noqa: S704
+    safe = re.sub(r"[^\w .,:;/=-]", lambda found: f"&#{ord(found.group())};", text)
+    return Markup(f"<code>{safe}</code>")  # noqa: S704
 
 
 def fence(value: object) -> Markup:
