@@ -1,0 +1,58 @@
+"""Column types of the feed frames, derived from the JSON Schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mmlib.feeds.schema import Kind, schema, types_of
+
+Role = Literal["time", "text", "id", "flag", "count", "number"]
+"""time: int64 ns; text, id: str; flag: bool; count: int64; number: float64."""
+
+NAT = np.iinfo(np.int64).min
+"""What a missing time is among int64 nanoseconds."""
+
+_DTYPES: dict[Role, str] = {"text": "str", "id": "str", "flag": "bool", "count": "int64", "number": "float64"}
+
+
+@cache
+def roles(kind: Kind) -> dict[str, Role]:
+    """Role of each field of a feed, without ``schema``, in the order of the frame's columns."""
+    return {name: _role(name, spec) for name, spec in schema(kind)["properties"].items() if name != "schema"}
+
+
+def _role(name: str, spec: dict[str, Any]) -> Role:
+    types = types_of(spec) - {"null"}
+    if types == {"string", "integer"}:
+        return "time" if name in ("ts", "scheduled_ts") else "id"
+    by_type: dict[str, Role] = {"string": "text", "boolean": "flag", "integer": "count", "number": "number"}
+    return by_type[next(iter(types))]
+
+
+def typed_frame(kind: Kind, columns: Mapping[str, Sequence[Any] | np.ndarray | pd.Series]) -> pd.DataFrame:
+    """Frame of a feed from its columns, plus ``_line`` (int64, 1-based).
+
+    Args:
+        kind: ticks or fills.
+        columns: every field; times as int64 nanoseconds (``NAT``: missing), numbers may be None or NaN.
+    """
+    typed: dict[str, Any] = {}
+    for name, role in roles(kind).items():
+        values = columns[name]
+        if role == "time":
+            stamps = pd.DatetimeIndex(np.asarray(values, dtype="i8").view("M8[ns]"))
+            typed[name] = stamps.tz_localize("UTC")
+        else:
+            typed[name] = pd.Series(values, dtype=_DTYPES[role])
+    typed["_line"] = np.asarray(columns["_line"], dtype="i8")
+    return pd.DataFrame(typed)
+
+
+def empty_frame(kind: Kind) -> pd.DataFrame:
+    """A frame of no lines with the columns and types of a full one, plus ``_line``."""
+    return typed_frame(kind, {name: [] for name in (*roles(kind), "_line")})

@@ -1,0 +1,104 @@
+"""Brute-force reference of feed reading: the standard library only, one line at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from typing import Any
+
+_NUMBERS = {
+    "ticks": (
+        *(
+            "fetch_md_ms",
+            "spread_ms",
+            "guards_ms",
+            "inventory_ms",
+            "queue_aware_ms",
+            "emit_ms",
+            "tick_total_ms",
+        ),
+        *("modelled_ms", "cache_age_ms", "rss_mb", "mid", "spread_bps", "inventory"),
+    ),
+    "fills": (
+        *(
+            "price",
+            "qty",
+            "fee",
+            "quote_price",
+            "mid_at_quote",
+            "mid_at_fill",
+            "queue_ahead_qty",
+            "latency_ms",
+        ),
+    ),
+}
+_NEEDED = {"ticks": {"tick_total_ms"}, "fills": {"price", "qty", "fee"}}
+_SIGNED = {"spread_bps", "inventory", "fee"}
+_POSITIVE = {"mid", "price", "qty", "quote_price", "mid_at_quote", "mid_at_fill"}
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def accepts(kind: str, line: str) -> bool:
+    """Whether a line is a good one."""
+    try:
+        row = json.loads(line, parse_constant=_refuse)
+    except ValueError:
+        return False
+    if not isinstance(row, dict) or type(row.get("schema")) is not int or row["schema"] != 1:
+        return False
+    symbol = row.get("symbol")
+    if not isinstance(symbol, str) or not 1 <= len(symbol) <= 64 or row.get("arm") not in ("A", "B"):
+        return False
+    return (
+        _time(row.get("ts"))
+        and all(_number(row.get(name), name, name in _NEEDED[kind]) for name in _NUMBERS[kind])
+        and (_tick(row) if kind == "ticks" else _fill(row))
+    )
+
+
+def _tick(row: dict[str, Any]) -> bool:
+    flags = ("cache_hit", "used_stale", "deadline_miss", "breaker_open")
+    return (
+        (row.get("scheduled_ts") is None or _time(row["scheduled_ts"]))
+        and all(isinstance(row.get(name), bool) for name in flags)
+        and type(row.get("guard_level")) is int
+        and row["guard_level"] in (0, 1, 2)
+        and type(row.get("errors")) is int
+        and 0 <= row["errors"] < 2**32
+    )
+
+
+def _fill(row: dict[str, Any]) -> bool:
+    return (
+        row.get("side") in ("buy", "sell")
+        and row.get("liquidity") in ("maker", "taker")
+        and type(row.get("fill_id")) in (int, str)
+        and type(row.get("order_id")) in (int, str, type(None))
+    )
+
+
+def _number(value: Any, name: str, needed: bool) -> bool:
+    if value is None:
+        return not needed
+    if type(value) not in (int, float) or not math.isfinite(value):
+        return False
+    return name in _SIGNED or (value > 0 if name in _POSITIVE else value >= 0)
+
+
+def _time(value: Any) -> bool:
+    if type(value) is int:
+        scale = 1.0 if value < 1e11 else 1e3 if value < 1e14 else 1e6 if value < 1e17 else 1e9
+        return 946_684_800 <= value / scale < 9_214_646_400
+    if not isinstance(value, str):
+        return False
+    if value.isdigit():
+        return len(value) >= 9 and _time(int(value))
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return "T" in value and moment.tzinfo is not None and 2000 <= moment.year <= 2261
