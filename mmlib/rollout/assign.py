@@ -1,0 +1,40 @@
+"""Assignment of units (symbol, time bucket) to the treatment by a seeded hash, never by fills or raw intervals."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import pandas as pd
+
+from mmlib._io import UserError
+
+ROLLOUT_PCTS = (10, 50, 100)
+
+
+def check_rollout(pct: int) -> int:
+    """Return ``pct`` when it is a stage of the rollout.
+
+    Raises:
+        UserError: any other percentage.
+    """
+    if pct not in ROLLOUT_PCTS:
+        raise UserError(f"rollout_pct: {pct!r} is no stage; expected one of 10, 50, 100")
+    return pct
+
+
+def unit_hash(seed: int, symbol: str, bucket_ns: int) -> float:
+    """Uniform number in [0, 1) for a unit; the same for the same seed on every machine."""
+    digest = hashlib.sha256(f"{seed}|{symbol}|{bucket_ns}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64
+
+
+def assign_units(units: Iterable[tuple[str, pd.Timestamp]], pct: int, seed: int) -> pd.DataFrame:
+    """Which units would run the treatment with real orders at this stage.
+
+    Returns:
+        DataFrame[symbol, bucket, treated]: one row a unit, in the order given.
+    """
+    share = check_rollout(pct) / 100.0
+    rows = [(symbol, bucket, unit_hash(seed, symbol, bucket.value) < share) for symbol, bucket in units]
+    return pd.DataFrame(rows, columns=["symbol", "bucket", "treated"])

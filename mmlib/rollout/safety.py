@@ -1,0 +1,59 @@
+"""The safety timeline of a stage: B against A, minute by minute, as the sustained gates read it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+Series = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def timeline(minutes: pd.DataFrame) -> pd.DataFrame:
+    """B against A from ``metrics.latency.minute_series``.
+
+    Returns:
+        DataFrame[ts, symbol, delta_slippage_bps, taker_share_pct, tick_p95_regression_pct, deadline_miss_pct]: the last
+        two and the taker share are arm B's; slippage and taker share look back one hour.
+    """
+    keys = ["symbol", "ts"]
+    a = minutes[minutes["arm"] == "A"].set_index(keys)
+    b = minutes[minutes["arm"] == "B"].set_index(keys)
+    a, b = a.align(b, join="outer", axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        regression = (b["tick_total_p95_ms"] / a["tick_total_p95_ms"] - 1.0) * 100.0
+    frame = pd.DataFrame(
+        {
+            "delta_slippage_bps": b["slippage_bps"] - a["slippage_bps"],
+            "taker_share_pct": b["taker_share_pct"],
+            "tick_p95_regression_pct": regression,
+            "deadline_miss_pct": b["deadline_miss_pct"],
+        }
+    )
+    return frame.reset_index().sort_values(keys, ignore_index=True)
+
+
+def series(frame: pd.DataFrame, metric: str) -> Series:
+    """One metric of a minute frame as (int64 ns, float64) a symbol, for the gates' evaluator."""
+    result: Series = {}
+    for symbol, part in frame.groupby("symbol", observed=True):
+        result[str(symbol)] = (
+            part["ts"].to_numpy(dtype="datetime64[ns]").astype(np.int64),
+            part[metric].to_numpy(dtype=np.float64),
+        )
+    return result
+
+
+def harm_series(effect: pd.DataFrame, ts: pd.Series, bucket_s: int) -> Series:
+    """Lower confidence bound of B minus A, known at each minute: the last bucket that was complete by then.
+
+    The literal rule (the point estimate of the last hour above zero) fires by chance on arms without any difference; this
+    one fires when harm is established at the level of the sequence.
+    """
+    known_at = (
+        (effect["bucket"] + pd.Timedelta(seconds=bucket_s)).to_numpy(dtype="datetime64[ns]").astype(np.int64)
+    )
+    at = np.sort(ts.unique().astype("datetime64[ns]").astype(np.int64))
+    index = np.searchsorted(known_at, at, side="right") - 1
+    lower = effect["lower"].to_numpy(dtype=np.float64)
+    values = np.where(index >= 0, lower[np.maximum(index, 0)] if len(lower) else np.nan, np.nan)
+    return {"all symbols": (at, values)}

@@ -1,0 +1,217 @@
+"""The verdict of one rollout stage: safety, acceptance, assignment, and the literal rules beside the statistical ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from mmlib.dtypes import Status
+from mmlib.gates.evaluate import (
+    Measurement,
+    evaluate,
+    evaluate_comparison,
+    evaluate_grouped,
+    not_evaluated,
+)
+from mmlib.gates.result import GateResult
+from mmlib.gates.spec import GateBook
+from mmlib.rollout.experiment import ESTIMATOR, Experiment
+from mmlib.rollout.safety import harm_series, series
+
+BUCKET_S = 3600
+PREVIOUS = {10: None, 50: "ab_10", 100: "ab_50"}
+START_DAY = {10: 4, 50: 7, 100: 10}
+"""Day after the start of simulated time on which a stage begins: no stage sees the market of another step."""
+
+
+@dataclass(frozen=True)
+class StageVerdict:
+    """What a stage comes to.
+
+    ``action`` is PROCEED, HOLD, ROLL BACK or NO DATA; ``sentence`` says why in one line; ``hours_needed`` is how much longer
+    the acceptance interval needs at the spread seen so far, None when it cannot be told or is not needed.
+    """
+
+    action: str
+    sentence: str
+    results: tuple[GateResult, ...]
+    literal: tuple[GateResult, ...]
+    hours_needed: float | None
+
+
+def judge(
+    gates: GateBook,
+    experiment: Experiment,
+    safety: pd.DataFrame,
+    *,
+    rollout_pct: int,
+    previous: Status | None,
+    evidence: str,
+    planned_s: float,
+    span_s: float,
+) -> StageVerdict:
+    """Evaluate every A/B gate of a stage.
+
+    Args:
+        gates: all gates; those of step ``ab`` are evaluated.
+        experiment: the paired experiment.
+        safety: ``safety.timeline`` of the stage.
+        previous: status of the stage before, None for the first.
+        planned_s, span_s: what the stage meant to cover and what it covers [s].
+    """
+    literal = _literal(gates, experiment, safety, evidence, span_s)
+    guards = _safety(gates, experiment, safety, evidence, planned_s, span_s)
+    accept = _acceptance(gates, experiment, previous, rollout_pct, evidence, planned_s, span_s)
+    results = (*guards, *accept)
+    hours = hours_needed(experiment, gates.get("ab.accept.net").limit)
+    action, sentence = _action(guards, results, experiment, hours, span_s / 3600.0)
+    return StageVerdict(action, sentence, results, literal, hours)
+
+
+def _safety(
+    gates: GateBook,
+    experiment: Experiment,
+    safety: pd.DataFrame,
+    evidence: str,
+    planned_s: float,
+    span_s: float,
+) -> list[GateResult]:
+    results = []
+    for gate in gates.step("ab"):
+        if gate.kind != "sustained" or not gate.id.startswith("ab.safety."):
+            continue
+        groups = series(safety, gate.metric)
+        if gate.metric == "delta_slippage_bps" and groups:
+            groups = harm_series(experiment.slippage, safety["ts"], BUCKET_S)
+        result = evaluate_grouped(gate, groups, span_s=span_s, evidence=evidence, planned_span_s=planned_s)
+        if gate.metric == "delta_slippage_bps":
+            note = "value is the lower 95 % confidence bound of B - A; the literal rule stands beside"
+            result = replace(result, reason="; ".join(p for p in (result.reason, note) if p))
+        results.append(result)
+    return results
+
+
+def _acceptance(
+    gates: GateBook,
+    experiment: Experiment,
+    previous: Status | None,
+    rollout_pct: int,
+    evidence: str,
+    planned_s: float,
+    span_s: float,
+) -> list[GateResult]:
+    last = experiment.net.iloc[-1] if experiment.buckets else None
+    net = Measurement(
+        value=None if last is None else float(last["mean"]),
+        n=experiment.buckets,
+        span_s=span_s,
+        window=ESTIMATOR,
+        reason="" if experiment.buckets else _why_no_pairs(experiment),
+        evidence=evidence,
+        planned_span_s=planned_s,
+    )
+    lower, upper = (math.nan, math.nan) if last is None else (float(last["lower"]), float(last["upper"]))
+    units = sum(experiment.delivered.values())
+    srm = Measurement(
+        value=experiment.srm_p,
+        n=units,
+        window=f"buckets delivered A {experiment.delivered['A']}, B {experiment.delivered['B']}",
+        evidence=evidence,
+    )
+    buckets = Measurement(
+        value=float(experiment.buckets),
+        n=experiment.buckets,
+        reason="" if experiment.buckets else _why_no_pairs(experiment),
+        evidence=evidence,
+    )
+    before = gates.get("ab.accept.previous")
+    results = [
+        evaluate_comparison(gates.get("ab.accept.net"), net, lower, upper),
+        evaluate(gates.get("ab.accept.srm"), srm),
+        evaluate(gates.get("ab.accept.buckets"), buckets),
+    ]
+    if rollout_pct == 10:
+        return results
+    if previous is None:
+        return [*results, not_evaluated(before, f"{PREVIOUS[rollout_pct]} has not run")]
+    passed = Measurement(
+        value=float(previous is Status.PASS),
+        n=1,
+        reason=f"{PREVIOUS[rollout_pct]} is {previous}",
+        evidence=evidence,
+    )
+    return [*results, evaluate(before, passed)]
+
+
+def _literal(
+    gates: GateBook, experiment: Experiment, safety: pd.DataFrame, evidence: str, span_s: float
+) -> tuple[GateResult, ...]:
+    """The workflow's rules to the letter: point estimates, no allowance for chance."""
+    slippage = gates.get("ab.safety.slippage").model_copy(
+        update={"severity": "info", "title": "Literal: slippage"}
+    )
+    net = gates.get("ab.accept.net").model_copy(
+        update={"severity": "info", "title": "Literal: net edge", "kind": "threshold", "bound": None}
+    )
+    value = float(experiment.net["mean"].iloc[-1]) if experiment.buckets else None
+    return (
+        evaluate_grouped(slippage, series(safety, "delta_slippage_bps"), span_s=span_s, evidence=evidence),
+        evaluate(net, Measurement(value, experiment.buckets, window="mean over buckets", evidence=evidence)),
+    )
+
+
+def _why_no_pairs(experiment: Experiment) -> str:
+    if not len(experiment.left_out):
+        return "no buckets"
+    counts = experiment.left_out["reason"].value_counts()
+    return "no paired bucket: " + ", ".join(f"{count} x {reason}" for reason, count in counts.items())
+
+
+def hours_needed(experiment: Experiment, target: float) -> float | None:
+    """Hours until the interval's half width would be the effect seen, were it to stay; None when it cannot be told.
+
+    The half width of the sequence shrinks about as 1/sqrt(n); with mean d and half width w after n buckets, a lower bound
+    above zero needs about n (w / d)^2 buckets. Only an effect at or above ``target`` can be accepted at all.
+    """
+    if experiment.buckets < 2:
+        return None
+    last = experiment.net.iloc[-1]
+    mean, half = float(last["mean"]), float(last["upper"] - last["lower"]) / 2.0
+    if not np.isfinite(half) or mean < target or last["lower"] > 0:
+        return None
+    total = experiment.buckets * (half / mean) ** 2
+    return max(total - experiment.buckets, 0.0) * BUCKET_S / 3600.0
+
+
+def _action(
+    guards: list[GateResult],
+    results: tuple[GateResult, ...],
+    experiment: Experiment,
+    hours: float | None,
+    span_h: float,
+) -> tuple[str, str]:
+    broken = [r for r in guards if r.status is Status.FAIL and r.blocking]
+    if broken:
+        first = broken[0]
+        return "ROLL BACK", f"Roll back: {first.title} ({first.id}) was violated, {first.reason}."
+    if not experiment.buckets:
+        return "NO DATA", f"No verdict: {_why_no_pairs(experiment)}."
+    last = experiment.net.iloc[-1]
+    seen = (
+        f"B - A is {last['mean']:+.2f} bps net "
+        f"(95 % confidence sequence {last['lower']:+.2f} to {last['upper']:+.2f}) over {experiment.buckets} paired hours"
+    )
+    if all(r.status is Status.PASS for r in results if r.blocking):
+        return "PROCEED", f"Proceed: {seen}, every safety gate passed."
+    failed = [r.id for r in results if r.blocking and r.status is Status.FAIL]
+    if failed:
+        return "HOLD", f"Hold: {', '.join(failed)} failed; {seen}."
+    more = (
+        f"about {hours:.0f} h more at this spread"
+        if hours is not None
+        else "more hours, or another treatment"
+    )
+    return "HOLD", f"Hold: {seen} in {span_h:.1f} h; needs {more}."
