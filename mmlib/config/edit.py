@@ -23,7 +23,7 @@ def set_scalar(text: str, section: str, key: str, value: bool | int | float, nam
     Raises:
         UserError: the text cannot be changed without touching anything else.
     """
-    token = str(value).lower() if isinstance(value, bool) else repr(value)
+    token = yaml.safe_dump(value).split("\n", 1)[0]
     start, stop, inserted = _place(text, section, key, token, name)
     changed = text[:start] + inserted + text[stop:]
     try:
@@ -46,6 +46,9 @@ def _place(text: str, section: str, key: str, token: str, name: str) -> tuple[in
         raise UserError(f"{name}:1: expected a mapping (key: value) at the top level")
     newline = "\r\n" if "\r\n" in text else "\n"
     body = _child(root, section)
+    if body is None and root.flow_style:
+        inside = root.start_mark.index + 1
+        return inside, inside, f"{section}: {{{key}: {token}}}{', ' if root.value else ''}"
     if body is None:
         gap = "" if text.endswith("\n") else newline
         return len(text), len(text), f"{gap}{newline}{section}:{newline}  {key}: {token}{newline}"
