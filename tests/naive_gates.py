@@ -42,3 +42,20 @@ def sustained(
             fired = next((t for t in times if t - start >= duration), None)
             runs.append((start, times[-1], fired))
     return runs, max(len(pieces) - 1, 0)
+
+
+def confidence_sequence(x: list[float], alpha: float, rho: float) -> list[tuple[float, float]]:
+    """Theorem 2.2, recomputed from scratch after every value."""
+    bounds = []
+    for t in range(2, len(x) + 1):
+        seen = x[:t]
+        mean = sum(seen) / t
+        sigma = math.sqrt(sum((v - mean) ** 2 for v in seen) / (t - 1))
+        inside = 2 * (t * rho**2 + 1) / (t**2 * rho**2) * math.log(math.sqrt(t * rho**2 + 1) / alpha)
+        bounds.append((mean - sigma * math.sqrt(inside), mean + sigma * math.sqrt(inside)))
+    return bounds
+
+
+def bootstrap_quantiles(values: np.ndarray, q: float, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Quantiles of resamples that are really drawn."""
+    return np.array([quantile_of_sorted(np.sort(rng.choice(values, len(values))), q) for _ in range(draws)])
