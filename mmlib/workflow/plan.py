@@ -37,7 +37,7 @@ def plan(
 ) -> list[Planned]:
     """Put the parameters of each step together: ``params/steps/*.yaml``, then profile, then command line.
 
-    The configuration and the gates are read as well: what Prep would refuse is refused before a kernel starts.
+    Configuration and gates are read as well: what Prep would refuse is refused before a kernel starts.
 
     Args:
         ws: the workspace; it gets the shipped parameter files that it lacks.

@@ -22,7 +22,7 @@ from mmlib.workflow.times import now_iso
 
 if TYPE_CHECKING:
     from mmlib.config.load import LoadedConfig
-    from mmlib.gates.evaluate import GateResult
+    from mmlib.gates.result import GateResult
     from mmlib.gates.spec import GateBook
 
 SCHEMA = 1
@@ -80,12 +80,15 @@ class StepContext:
         Raises:
             UserError: an output lies outside the workspace.
         """
+        from mmlib.gates.result import aggregate
+
         gates = [plain(result.to_dict()) for result in results]
-        status = Status.worst([Status(g["status"]) for g in gates if g.get("severity") in (None, "critical")])
+        verdict = aggregate(results, self.step)
         record = {
             "schema": SCHEMA,
             "step": self.step,
-            "status": str(status),
+            "status": str(verdict.status),
+            "reason": verdict.reason,
             "grade": None if grade is None else str(Grade(grade)),
             "run_id": self.run_id,
             "started": self.started,
@@ -104,7 +107,7 @@ class StepContext:
         if not self.managed:
             _write_own_record(self.ws, self.spec, record, gates)
         note = f"evidence: {record['grade']}" if grade is not None else ""
-        return GateTable(self.spec.title, str(status), gates, note)
+        return GateTable(self.spec.title, str(verdict.status), gates, note)
 
 
 def open_step(step: str, *, workspace: str | Path = ".", **parameters: Any) -> StepContext:
@@ -207,6 +210,7 @@ def read_record(path: Path, step: str = "") -> StepRecord:
             gates=tuple(gates),
             data=data,
             path=path,
+            reason=str(data.get("reason", "")),
         )
     except (KeyError, ValueError) as exc:
         return StepRecord(

@@ -1,0 +1,167 @@
+"""Collect the records of all steps into the nine-row acceptance table and one verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmlib._io import UserError, write_json
+from mmlib.dtypes import Grade, Status
+from mmlib.workflow.provenance import param_hashes
+from mmlib.workflow.record import StepRecord, latest
+from mmlib.workflow.status import NOT_RUN, parameters_changed
+from mmlib.workflow.steps import ACCEPTANCE, Step
+from mmlib.workflow.times import now_iso
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmlib.gates.result import GateResult
+    from mmlib.gates.spec import GateBook
+
+SCHEMA = 1
+JSON_PATH = "artifacts/reports/readiness.json"
+REPORT_PATH = "artifacts/reports/FINISH_LINE_REPORT.md"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the acceptance table."""
+
+    step: str
+    gate: str
+    requirement: str
+    status: str
+    why: str
+    grade: str
+    run_id: str
+    finished: str
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The nine rows and what follows from them; ``grade`` is the weakest evidence of all that was read."""
+
+    rows_list: tuple[Row, ...]
+    verdict: str
+    grade: Grade | None
+    evidence_required: Grade
+    rehearsal: bool
+    reasons: tuple[str, ...]
+    created: str
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Columns step, gate, requirement, status, why, grade, run_id, finished (all text); nine rows."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows_list], columns=list(Row.__dataclass_fields__))
+
+    @property
+    def passed(self) -> int:
+        """Rows with status PASS."""
+        return sum(row.status == Status.PASS for row in self.rows_list)
+
+    def results(self, gates: GateBook) -> list[GateResult]:
+        """The readiness gates evaluated on this verdict: rows passed, and grade of the evidence."""
+        from mmlib.gates.evaluate import Measurement, evaluate_all
+
+        reached = None if self.grade is None else float(self.grade.rank >= self.evidence_required.rank)
+        ran = sum(row.why != NOT_RUN for row in self.rows_list)
+        measured = {
+            "rows_passed": Measurement(
+                value=float(self.passed), n=len(self.rows_list), reason=f"{ran} steps ran"
+            ),
+            "grade_ok": Measurement(
+                value=reached,
+                n=ran,
+                reason=f"weakest evidence: {self.grade or 'none'}, required: {self.evidence_required}",
+            ),
+        }
+        return evaluate_all(gates.step("readiness"), measured)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Builtin types for JSON."""
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "grade": None if self.grade is None else str(self.grade),
+            "evidence_required": str(self.evidence_required),
+            "rehearsal": self.rehearsal,
+            "created": self.created,
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "rows": [asdict(row) for row in self.rows_list],
+        }
+
+
+def collect(ws: Path, evidence_required: Grade | str = Grade.LIVE, rehearsal: bool = False) -> Readiness:
+    """Read the latest record of each step and decide.
+
+    A step that never ran is NO_DATA; a damaged record is ERROR; a PASS under parameter files that have
+    changed since is INCONCLUSIVE.
+
+    Raises:
+        UserError: an unknown grade, or a damaged index of runs.
+    """
+    required = _grade(evidence_required)
+    records, current = latest(ws), param_hashes(ws)
+    rows = tuple(_row(step, records.get(step.key), current) for step in ACCEPTANCE)
+    read = [
+        r.grade for step in ACCEPTANCE if (r := records.get(step.key)) is not None and r.grade is not None
+    ]
+    grade = Grade.weakest(read)
+    reasons = [f"{row.gate}: {row.status} - {row.why}" for row in rows if row.status != Status.PASS]
+    if grade is None:
+        reasons.append("no step has read any data")
+    elif grade.rank < required.rank:
+        reasons.append(f"evidence is '{grade}'; the profile demands '{required}'")
+    good, bad = ("REHEARSAL PASSED", "REHEARSAL NOT PASSED") if rehearsal else ("READY", "NOT READY")
+    return Readiness(rows, bad if reasons else good, grade, required, rehearsal, tuple(reasons), now_iso())
+
+
+def write_readiness(ws: Path, readiness: Readiness) -> list[Path]:
+    """Write ``readiness.json`` and ``FINISH_LINE_REPORT.md``; returns both paths."""
+    from mmlib.reports import finish_line
+
+    text = finish_line.finish_line(readiness.rows, readiness.to_dict())
+    return [write_json(ws / JSON_PATH, readiness.to_dict()), finish_line.write(ws / REPORT_PATH, text)]
+
+
+def _row(step: Step, record: StepRecord | None, current: dict[str, str]) -> Row:
+    if record is None:
+        return Row(step.key, step.gate, step.requirement, str(Status.NO_DATA), NOT_RUN, "", "", "")
+    status, why = record.status, record.reason
+    changed = parameters_changed(record, current) if record.data else ()
+    if changed:
+        note = f"{', '.join(changed)} changed since; run the step again"
+        status = Status.INCONCLUSIVE if status == Status.PASS else status
+        why = "; ".join(part for part in (why, note) if part)
+    return Row(
+        step=step.key,
+        gate=step.gate,
+        requirement=step.requirement,
+        status=str(status),
+        why=why or _passed(record),
+        grade=str(record.grade or ""),
+        run_id=record.run_id,
+        finished=record.finished,
+    )
+
+
+def _passed(record: StepRecord) -> str:
+    """What a passing row rests on: its gates with their values."""
+    values = [
+        f"{g.get('title') or g.get('id')} {g['value']:.4g}"
+        for g in record.gates
+        if g.get("severity") == "critical" and isinstance(g.get("value"), int | float)
+    ]
+    return "; ".join(values) or f"{len(record.gates)} gates passed"
+
+
+def _grade(value: Grade | str) -> Grade:
+    try:
+        return Grade(value)
+    except ValueError as exc:
+        raise UserError(f"evidence_required: {value!r}; expected one of {', '.join(Grade)}") from exc

@@ -1,0 +1,95 @@
+"""What ran, what is stale and why, what is next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmlib.dtypes import Status
+from mmlib.workflow.provenance import PARAM_FILES, code_sha256, param_hashes
+from mmlib.workflow.record import StepRecord, latest
+from mmlib.workflow.steps import BY_KEY, STEPS
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class StepState:
+    """One step as it stands: its latest record (None: never ran) and why that is out of date, if it is."""
+
+    key: str
+    title: str
+    record: StepRecord | None
+    stale: tuple[str, ...]
+
+    @property
+    def status(self) -> Status:
+        """The recorded status; NO_DATA for a step that never ran."""
+        return self.record.status if self.record else Status.NO_DATA
+
+    @property
+    def why(self) -> str:
+        """The reason in words: the record's own, then what made it stale."""
+        if self.record is None:
+            return NOT_RUN
+        return "; ".join(part for part in (self.record.reason, *self.stale) if part)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Builtin types for JSON."""
+        record = self.record
+        return {
+            "step": self.key,
+            "title": self.title,
+            "ran": record is not None,
+            "status": str(self.status),
+            "grade": str(record.grade) if record and record.grade else None,
+            "run_id": record.run_id if record else None,
+            "finished": record.finished if record else None,
+            "stale": list(self.stale),
+            "reason": record.reason if record else NOT_RUN,
+        }
+
+
+def overview(ws: Path) -> list[StepState]:
+    """The state of every step, in workflow order.
+
+    Raises:
+        UserError: the index of runs is damaged.
+    """
+    records = latest(ws)
+    current = param_hashes(ws)
+    return [
+        StepState(step.key, step.title, records.get(step.key), _stale(step.key, records, current))
+        for step in STEPS
+    ]
+
+
+def next_step(states: list[StepState]) -> str:
+    """Key of the first step that did not pass or is stale, empty when all are done."""
+    return next((s.key for s in states if s.status != Status.PASS or s.stale), "")
+
+
+def parameters_changed(record: StepRecord, current: Mapping[str, str]) -> tuple[str, ...]:
+    """Parameter files that are not what they were when the step ran."""
+    recorded = record.data.get("inputs")
+    if not isinstance(recorded, Mapping):
+        return ()
+    return tuple(name for name in PARAM_FILES if recorded.get(name) != current.get(name))
+
+
+def _stale(key: str, records: Mapping[str, StepRecord], current: Mapping[str, str]) -> tuple[str, ...]:
+    record = records.get(key)
+    if record is None or not record.data:
+        return ()
+    reasons = [f"{name} changed since" for name in parameters_changed(record, current)]
+    if record.data.get("code_sha256") != code_sha256():
+        reasons.append("the package's code changed since")
+    started = str(record.data.get("started", ""))
+    reasons += [
+        f"{BY_KEY[dep].title} ran again since"
+        for dep in BY_KEY[key].depends
+        if dep in records and records[dep].finished > started
+    ]
+    return tuple(reasons)

@@ -1,0 +1,163 @@
+"""What the verbs of the command line do, apart from parsing and printing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmlib._io import UserError, write_atomic
+from mmlib.workflow import show
+from mmlib.workflow.manifest import FAILED, GATE, OK, RunOutcome
+from mmlib.workflow.plan import Options, plan
+from mmlib.workflow.progress import Reporter
+from mmlib.workflow.readiness import Readiness, collect
+from mmlib.workflow.runner import run_steps
+from mmlib.workflow.steps import STEPS, get_step
+
+if TYPE_CHECKING:
+    from mmlib.config.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished run: outcomes, the acceptance table when readiness was in it, where the pages are."""
+
+    run_id: str
+    outcomes: tuple[RunOutcome, ...]
+    readiness: Readiness | None
+    html: Path | None
+
+    @property
+    def returncode(self) -> int:
+        """The worst of the steps' exit codes."""
+        return max((outcome.returncode for outcome in self.outcomes), default=FAILED)
+
+    def text(self) -> str:
+        """For the terminal."""
+        parts = [show.outcomes(self.outcomes)]
+        if self.readiness is not None:
+            parts.append(show.readiness(self.readiness))
+        if self.html is not None:
+            parts.append(f"report: {self.html}")
+        return "\n\n".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a machine."""
+        return {
+            "run_id": self.run_id,
+            "returncode": self.returncode,
+            "steps": [
+                {
+                    "step": o.step.key,
+                    "status": str(o.status),
+                    "returncode": o.returncode,
+                    "seconds": round(o.seconds, 3),
+                    "resumed": o.resumed,
+                    "notebook": str(o.notebook) if o.notebook else None,
+                    "reason": o.reason,
+                }
+                for o in self.outcomes
+            ],
+            "readiness": self.readiness.to_dict() if self.readiness else None,
+            "html": str(self.html) if self.html else None,
+        }
+
+
+def execute(
+    ws: Path,
+    keys: Sequence[str],
+    *,
+    profile: str = "",
+    options: Options | None = None,
+    resume: bool = False,
+    notebooks: Path | None = None,
+) -> Done:
+    """Run steps with progress on standard error, then write the HTML pages.
+
+    Raises:
+        UserError: bad input that was found before the first notebook started.
+    """
+    from mmlib.config.load import ensure_params
+    from mmlib.workflow.site import build_site
+
+    if not (ws / "params").exists() and ensure_params(ws):
+        sys.stderr.write(f"{ws / 'params'}: not there yet; the shipped parameters were copied\n")
+    planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=notebooks)
+    with Reporter(len(planned)) as report:
+        run_id, outcomes = run_steps(ws, planned, profile=profile, resume=resume, on_event=report)
+    return Done(run_id, tuple(outcomes), _verdict(ws, profile, keys), build_site(ws))
+
+
+def validate_baseline(ws: Path) -> tuple[str, list[dict[str, Any]], int]:
+    """Compare the current stage budgets with the locked ones: text, JSON rows, exit code.
+
+    Raises:
+        UserError: nothing is locked, or the lock was edited.
+    """
+    from mmlib.baseline.validate import validate
+    from mmlib.gates.result import aggregate
+    from mmlib.workflow.table import GateTable
+
+    results = validate(ws)
+    verdict = aggregate(results, "baseline")
+    rows = [result.to_dict() for result in results]
+    return repr(GateTable("Baseline", str(verdict.status), rows)), rows, OK if verdict.passed else GATE
+
+
+def roll_back(ws: Path, flags: Sequence[str], gradual: str | None, reason: str) -> tuple[str, dict[str, Any]]:
+    """Roll flags back and say what changed.
+
+    Raises:
+        UserError: no reason, both ways at once, an unknown flag, or files that cannot be changed.
+    """
+    from mmlib.config.rollback import rollback
+
+    if flags and gradual:
+        raise UserError("rollback: --flag and --gradual were both given; expected one of them, or neither")
+    report = rollback(ws, flags=list(flags) or None, gradual=gradual, reason=reason)
+    lines = [f"{report.mode}: {report.reason}"]
+    lines += [f"  {key}: {old} -> {new}" for key, old, new in report.changed]
+    lines += [f"  {key}: already so" for key in report.already]
+    lines += [f"  note: {note}" for note in report.notes]
+    if not report.changed:
+        lines.append("  nothing had to change")
+    payload = {
+        "mode": report.mode,
+        "reason": report.reason,
+        "at": report.at,
+        "changed": [{"key": key, "old": old, "new": new} for key, old, new in report.changed],
+        "already": report.already,
+        "snapshot_sha256": report.snapshot_sha256,
+        "notes": report.notes,
+    }
+    return "\n".join(lines), payload
+
+
+def open_lab(ws: Path) -> int:
+    """Run JupyterLab on the workspace's notebooks; without any, the shipped ones are copied there."""
+    import subprocess
+
+    from mmlib.config.load import ensure_params, shipped_dir
+
+    ensure_params(ws)
+    home = ws / "notebooks"
+    shipped = shipped_dir("notebooks")
+    if not home.exists():
+        for path in sorted(shipped.glob("*.ipynb")):
+            write_atomic(home / path.name, path.read_bytes())
+    return subprocess.call([sys.executable, "-m", "jupyterlab", f"--notebook-dir={home}"])
+
+
+def _verdict(ws: Path, profile: str, keys: Sequence[str]) -> Readiness | None:
+    """The acceptance table after a run that included readiness."""
+    if STEPS[-1].key not in keys:
+        return None
+    if not profile:
+        return collect(ws)
+    from mmlib.config.profiles import load_profile
+
+    loaded: Profile = load_profile(ws, profile)
+    return collect(ws, loaded.evidence_required, loaded.rehearsal)
