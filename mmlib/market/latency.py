@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mmlib.market.source import QUANTILES
+from mmlib.market.source import QUANTILES, FeedLatency
 
 
 def lognormal_ms(median_ms: float, sigma: float) -> np.ndarray:
@@ -40,13 +40,14 @@ def measured_ms(latency_ns: np.ndarray) -> np.ndarray:
     return np.quantile(latency_ns.astype(np.float64) * 1e-6, np.linspace(0.0, 1.0, QUANTILES))
 
 
-def refresh_model(median_ms: float, sigma: float, why: str) -> tuple[np.ndarray, str]:
+def refresh_model(feed: FeedLatency, why: str) -> tuple[np.ndarray, str]:
     """Table and label of a modelled refresh: a feed latency there and back.
 
     Args:
-        median_ms: median one-way feed latency.
-        sigma: standard deviation of its logarithm.
+        feed: the model.
         why: reason for which nothing measured is used, for the label.
     """
-    label = f"model: twice a lognormal feed latency, median {median_ms:g} ms, sigma {sigma:g} ({why})"
-    return 2.0 * lognormal_ms(median_ms, sigma), label
+    label = (
+        f"model: twice a lognormal feed latency, median {feed.median_ms:g} ms, sigma {feed.sigma:g} ({why})"
+    )
+    return 2.0 * lognormal_ms(feed.median_ms, feed.sigma), label

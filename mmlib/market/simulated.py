@@ -16,7 +16,7 @@ from mmlib.core import flow
 from mmlib.dtypes import EVENT, Grade
 from mmlib.market.events import book_before, snapshot_rows
 from mmlib.market.latency import lognormal_ms, refresh_model
-from mmlib.market.source import CHUNK_ROWS, Instrument
+from mmlib.market.source import CHUNK_ROWS, FeedLatency, Instrument
 
 DEFAULT_START_NS = 1_736_899_200_000_000_000  # 2025-01-15T00:00:00Z
 DEFAULT_RATE_PER_S = 20.0
@@ -87,7 +87,7 @@ class SimulatedSource:
         seed: int,
         start_ns: int | None,
         instrument: Instrument | None,
-        latency: tuple[float, float],
+        latency: FeedLatency,
         market: Mapping[str, Any],
     ) -> None:
         if not _SYMBOL.fullmatch(symbol):
@@ -97,8 +97,8 @@ class SimulatedSource:
         self.start_ns = DEFAULT_START_NS if start_ns is None else start_ns
         self._price, self.instrument = _listing(symbol, instrument)
         self._params = _params(market, self._price, self.instrument)
-        self._latency_ms = lognormal_ms(*latency)
-        self.refresh_ms, self.refresh_label = refresh_model(*latency, "the market is simulated")
+        self._latency_ms = lognormal_ms(latency.median_ms, latency.sigma)
+        self.refresh_ms, self.refresh_label = refresh_model(latency, "the market is simulated")
         self.quality: dict[str, int] = {}
         regime = str(market.get("regime", "normal"))
         self.description = (

@@ -30,6 +30,15 @@ class Instrument:
     lot_size: float
 
 
+@dataclass(frozen=True)
+class FeedLatency:
+    """The lognormal feed latency of sources that carry none, and what a corrected clock gives its fastest message."""
+
+    median_ms: float
+    sigma: float
+    base_ms: float
+
+
 class Source(Protocol):
     """A stream of market events of one symbol."""
 
@@ -114,7 +123,7 @@ def open_source(
     if tiles < 1 or (tiles > 1 and kind != "recording"):
         raise UserError(f"source {uri!r}: tiles is {tiles}; expected 1, or more for a recording")
     instrument = _instrument(symbol, instruments)
-    median_ms, sigma = _latency(latency or {})
+    feed = _latency(latency or {})
     if kind == "simulated":
         from mmlib.market.simulated import SimulatedSource
 
@@ -123,21 +132,14 @@ def open_source(
             seed=seed,
             start_ns=start_ns,
             instrument=instrument,
-            latency=(median_ms, sigma),
+            latency=feed,
             market=market or {},
         )
     if kind == "recording":
-        from mmlib.market.recorded import open_recording
+        from mmlib.market.recorded import ReaderOptions, open_recording
 
-        return open_recording(
-            Path(rest).expanduser(),
-            symbol,
-            seed=seed,
-            instrument=instrument,
-            latency=(median_ms, sigma),
-            quarantine_dir=quarantine_dir,
-            tiles=tiles,
-        )
+        options = ReaderOptions(symbol, seed, instrument, feed, quarantine_dir)
+        return open_recording(Path(rest).expanduser(), options, tiles)
     if kind == "live":
         raise UserError(
             f"source {uri!r}: not available in this version; expected simulated or recording:PATH"
@@ -161,12 +163,16 @@ def _instrument(symbol: str, instruments: Mapping[str, tuple[float, float]] | No
     return Instrument(symbol, tick_size, lot_size)
 
 
-def _latency(latency: Mapping[str, Any]) -> tuple[float, float]:
-    """Median [ms] and sigma of the lognormal feed latency."""
-    median_ms = float(latency.get("feed_median_ms", 5.0))
-    sigma = float(latency.get("feed_sigma", 0.5))
-    if not (math.isfinite(median_ms) and median_ms >= 0.0):
-        raise UserError(f"latency.feed_median_ms: {median_ms}; expected milliseconds, 0 or more")
-    if not (math.isfinite(sigma) and 0.0 <= sigma <= 5.0):
-        raise UserError(f"latency.feed_sigma: {sigma}; expected a number from 0 to 5")
-    return median_ms, sigma
+def _latency(latency: Mapping[str, Any]) -> FeedLatency:
+    """Check the latency parameters; keys that belong to others (orders) are left alone."""
+    feed = FeedLatency(
+        float(latency.get("feed_median_ms", 5.0)),
+        float(latency.get("feed_sigma", 0.5)),
+        float(latency.get("base_latency_ms", 0.0)),
+    )
+    for name, value in (("feed_median_ms", feed.median_ms), ("base_latency_ms", feed.base_ms)):
+        if not 0.0 <= value <= 60_000.0:
+            raise UserError(f"latency.{name}: {value}; expected milliseconds from 0 to 60000")
+    if not 0.0 <= feed.sigma <= 3.0:
+        raise UserError(f"latency.feed_sigma: {feed.sigma}; expected a number from 0 to 3")
+    return feed

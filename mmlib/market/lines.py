@@ -1,0 +1,105 @@
+"""Lines of a recording, plain or gzipped and possibly cut off, and the quarantine for those that cannot be used."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from mmlib._io import UserError, write_atomic
+
+_BLOCK = 1 << 17
+_LONGEST_LINE = 1 << 26
+_TEXT_KEPT = 200  # characters of a bad line
+_LINES_KEPT = 100_000  # bad lines of one file; the counter goes on
+
+
+class Lines:
+    """Iterate over the lines of a file as bytes without the line break; gzip is known by its first bytes.
+
+    A gzip stream that is cut or damaged ends the iteration and sets `truncated`; the unfinished last line
+    of such a file is in `torn` and is not handed out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.truncated = False
+        self.torn = b""
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            with self.path.open("rb") as raw:
+                yield from self._split(raw)
+        except OSError as exc:
+            raise UserError(f"{self.path}: cannot be read ({exc.strerror}); expected a recording") from exc
+
+    def _split(self, raw: BinaryIO) -> Iterator[bytes]:
+        tail = b""
+        for block in self._blocks(raw):
+            lines = (tail + block).split(b"\n")
+            tail = lines.pop()
+            if len(tail) > _LONGEST_LINE:
+                raise UserError(
+                    f"{self.path}: no line break in {_LONGEST_LINE} bytes; expected a text recording"
+                )
+            yield from lines
+        if self.truncated:
+            self.torn = tail
+        elif tail:
+            yield tail
+
+    def _blocks(self, raw: BinaryIO) -> Iterator[bytes]:
+        first = raw.read(_BLOCK)
+        if first[:2] != b"\x1f\x8b":
+            while first:
+                yield first
+                first = raw.read(_BLOCK)
+            return
+        try:
+            yield from self._inflate(raw, first)
+        except zlib.error:
+            self.truncated = True
+
+    def _inflate(self, raw: BinaryIO, block: bytes) -> Iterator[bytes]:
+        inflater = zlib.decompressobj(31)
+        while block:
+            yield inflater.decompress(block)
+            rest = inflater.unused_data.lstrip(b"\0")
+            if inflater.eof and rest:  # another member follows
+                inflater, block = zlib.decompressobj(31), rest
+            else:
+                block = raw.read(_BLOCK)
+                if inflater.eof and block.strip(b"\0"):
+                    inflater = zlib.decompressobj(31)
+        self.truncated = not inflater.eof
+
+
+class Quarantine:
+    """Lines of one file that cannot be used: counted, and kept with file, line number and reason."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._kept: list[bytes] = []
+
+    def add(self, line: int, reason: str, text: bytes) -> None:
+        """Keep one line; ``line`` counts from 1."""
+        self.count += 1
+        if len(self._kept) < _LINES_KEPT:
+            shown = text[: 4 * _TEXT_KEPT].decode("utf-8", "replace")[:_TEXT_KEPT]
+            entry = {"file": self.path.name, "line": line, "reason": reason, "text": shown}
+            self._kept.append(orjson.dumps(entry))
+
+    def save(self, directory: Path | None) -> Path | None:
+        """Write ``<file>.quarantine.jsonl`` below ``directory``; nothing for no bad lines or no directory."""
+        if directory is None or not self.count:
+            return None
+        kept = list(self._kept)
+        if self.count > len(kept):
+            kept.append(
+                orjson.dumps({"file": self.path.name, "reason": f"{self.count - len(kept)} more, not kept"})
+            )
+        return write_atomic(directory / f"{self.path.name}.quarantine.jsonl", b"\n".join(kept) + b"\n")

@@ -1,0 +1,141 @@
+"""A recording held in memory (32 bytes a row) as a source: windows, tiles, and the choice of its reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmlib._io import UserError
+from mmlib.dtypes import FLAG_LOCAL, Grade
+from mmlib.market.events import book_before, snapshot_rows
+from mmlib.market.lines import Lines
+from mmlib.market.source import CHUNK_ROWS, FeedLatency, Instrument
+
+_SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a reader hands over."""
+
+    events: np.ndarray  # EVENT[n], n >= 1, in processing order, with processor flags
+    instrument: Instrument
+    description: str
+    sha256: str
+    refresh_ms: np.ndarray  # float64[1001], see `Source.refresh_ms`
+    refresh_label: str
+    quality: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What every reader is told."""
+
+    symbol: str
+    seed: int
+    instrument: Instrument | None  # declared by the caller, None to infer it
+    latency: FeedLatency
+    quarantine_dir: Path | None
+
+
+class RecordedSource:
+    """One symbol of a recording, played once or several times over."""
+
+    def __init__(self, uri: str, recording: Recording, tiles: int = 1) -> None:
+        self.uri = uri
+        self.symbol = recording.instrument.symbol
+        self.instrument = recording.instrument
+        self.sha256 = recording.sha256
+        self.refresh_ms = recording.refresh_ms
+        self.refresh_label = recording.refresh_label
+        self.quality = recording.quality
+        self.grade = Grade.RECORDING if tiles == 1 else Grade.RECORDING_TILED
+        self.description = recording.description + (f"; played {tiles} times over" if tiles > 1 else "")
+        self._events = recording.events
+        self._tiles = tiles
+        times = (self._events["exch_ts_ns"], self._events["local_ts_ns"])
+        first, last = min(int(t.min()) for t in times), max(int(t.max()) for t in times)
+        self._shift_ns = ((last - first) // _SECOND_NS + 1) * _SECOND_NS
+        self.start_ns: int = int(times[1].min())
+        self.end_ns: int | None = int(times[1].max()) + 1 + (tiles - 1) * self._shift_ns
+
+    def chunks(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[np.ndarray]:
+        """See `Source.chunks`; every tile but the first begins with a clear of both sides."""
+        last = int(self._events["local_ts_ns"].max())
+        for k in range(self._tiles):
+            shift = k * self._shift_ns
+            start = self.start_ns if start_ns is None else start_ns - shift
+            end = last + 1 if end_ns is None else end_ns - shift
+            if start > last or end <= start:
+                continue
+            if start > self.start_ns:
+                yield from self._window(start, end, shift)
+            elif end > self.start_ns:
+                if k:
+                    yield _clear(self._events, shift)
+                yield from self._rows(self._events, self.start_ns, end, shift)
+
+    def _window(self, start: int, end: int, shift: int) -> Iterator[np.ndarray]:
+        """A window that begins inside a tile: the book there, then the rows that arrive from then on."""
+        inside = self._events[_arrivals(self._events, start, end)]
+        if not len(inside):
+            return
+        opening = book_before(self._events, start)
+        opening["exch_ts_ns"] = min(start, int(inside["exch_ts_ns"].min()))
+        yield from self._rows(opening, start, end, shift)
+        yield from self._rows(inside, start, end, shift)
+
+    @staticmethod
+    def _rows(events: np.ndarray, start: int, end: int, shift: int) -> Iterator[np.ndarray]:
+        """Rows with local times in ``[start, end)``, shifted, in chunks."""
+        for at in range(0, len(events), CHUNK_ROWS):
+            part = events[at : at + CHUNK_ROWS]
+            part = part[_arrivals(part, start, end)]
+            if len(part):
+                part["exch_ts_ns"] += shift
+                part["local_ts_ns"] += shift
+                yield part
+
+
+def _arrivals(events: np.ndarray, start: int, end: int) -> np.ndarray:
+    return np.asarray((events["local_ts_ns"] >= start) & (events["local_ts_ns"] < end))
+
+
+def _clear(events: np.ndarray, shift: int) -> np.ndarray:
+    """A clear of both sides at the beginning of a tile."""
+    nothing = np.zeros(0)
+    first_local = events[events["flags"] & FLAG_LOCAL != 0]["local_ts_ns"][0]
+    return snapshot_rows(
+        nothing, nothing, nothing, nothing, int(events["exch_ts_ns"].min()) + shift, int(first_local) + shift
+    )
+
+
+def open_recording(path: Path, options: ReaderOptions, tiles: int) -> RecordedSource:
+    """Find the format of a recording and read it.
+
+    Raises:
+        UserError: missing, of no known format, empty, or without the symbol.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or directory; expected a recording")
+    uri = f"recording:{path}"
+    if path.is_dir() or "market-depth" in path.name:
+        from mmlib.market.topbook import read_topbook
+
+        return RecordedSource(uri, read_topbook(path, options), tiles)
+    first = next((line for line in Lines(path) if line.strip()), None)
+    if first is None:
+        raise UserError(f"{path}: nothing in it; expected a recording")
+    if first.startswith(b"time_seconds"):
+        raise UserError(f"{path}: not named *market-depth.csv[.gz]; expected the depth file or its directory")
+    from mmlib.market.binance import read_binance
+
+    return RecordedSource(uri, read_binance(path, options), tiles)
+
+
+def count_gaps(local_ns: np.ndarray, longest_ns: int = 60 * _SECOND_NS) -> int:
+    """How often nothing arrived for longer than ``longest_ns``; ``local_ns`` in any order."""
+    return int((np.diff(np.sort(local_ns)) > longest_ns).sum())
