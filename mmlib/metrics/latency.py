@@ -1,0 +1,204 @@
+"""Latency and health of the ticks: percentiles by stage, one summary, and the minute series that gates are evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mmlib.core.histogram import Histogram
+from mmlib.dtypes import STAGES
+from mmlib.metrics.grid import (
+    SECOND_NS,
+    Bins,
+    Grid,
+    groups,
+    ns,
+    ratio,
+    trailing_windows,
+    typical_interval_ns,
+    utc,
+)
+from mmlib.metrics.ledger import ledgers
+from mmlib.metrics.money import MIN_PRICED_PCT, money_sums
+
+STAGE_COLUMNS: dict[str, str] = {**{stage: f"{stage}_ms" for stage in STAGES}, "tick_total": "tick_total_ms"}
+"""Stage name, the whole tick included -> column of the ticks frame."""
+
+HOUR_S = 3600.0
+_SERIES = (
+    *("n_ticks", "n_fills", "hit_ratio", "deadline_miss_pct", "tick_total_p95_ms", "fetch_md_p95_ms"),
+    *("errors_per_min", "breaker_open_s", "rss_mb", "rss_slope_mb_per_h"),
+    *("taker_share_pct", "slippage_bps", "net_bps"),
+)
+_COUNTS = ("n_ticks", "n_fills")
+
+
+def stage_histograms(ticks: pd.DataFrame) -> dict[str, Histogram]:
+    """A mergeable histogram of each stage and of tick_total; ticks without a value of a stage are not counted."""
+    return {
+        stage: Histogram(_finite(ticks[column].to_numpy(np.float64)))
+        for stage, column in STAGE_COLUMNS.items()
+    }
+
+
+def stage_percentiles(ticks: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Percentiles of each stage and of tick_total, from histograms (relative error at most 0.1 %).
+
+    Args:
+        ticks: feed frame.
+        by: none, symbol, arm, or both.
+
+    Returns:
+        ``by``, stage, n, p50_ms, p95_ms, p99_ms; NaN where n is 0.
+    """
+    rows = [
+        (*key, stage, histogram.n, *(histogram.quantile(q) for q in (0.5, 0.95, 0.99)))
+        for key, part in _parts(ticks, by)
+        for stage, histogram in stage_histograms(part).items()
+    ]
+    return pd.DataFrame(rows, columns=[*by, "stage", "n", "p50_ms", "p95_ms", "p99_ms"])
+
+
+def tick_summary(ticks: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """The run in one row a group: what the threshold gates are evaluated on.
+
+    Returns:
+        ``by``, n_ticks, span_s (last minus first tick plus one interval), hit_ratio, deadline_miss_pct,
+        tick_total_p95_ms, fetch_md_p95_ms, errors, rss_max_mb; NaN where there are no ticks.
+    """
+    rows = []
+    for key, part in _parts(ticks, by):
+        ts_ns = ns(part["ts"])
+        span_ns = (
+            float(ts_ns.max() - ts_ns.min()) + np.nan_to_num(typical_interval_ns(ts_ns)) if len(part) else 0.0
+        )
+        p95 = [Histogram(_finite(part[c].to_numpy(np.float64))).quantile(0.95) for c in _P95_COLUMNS]
+        n = len(part)
+        hits = float(part["cache_hit"].mean()) if n else float("nan")
+        misses = 100.0 * float(part["deadline_miss"].mean()) if n else float("nan")
+        rows.append(
+            (*key, n, span_ns / 1e9, hits, misses, *p95, int(part["errors"].sum()), part["rss_mb"].max())
+        )
+    names = ("hit_ratio", "deadline_miss_pct", "tick_total_p95_ms", "fetch_md_p95_ms", "errors", "rss_max_mb")
+    return pd.DataFrame(rows, columns=[*by, "n_ticks", "span_s", *names])
+
+
+_P95_COLUMNS = ("tick_total_ms", "fetch_md_ms")
+
+
+def minute_series(ticks: pd.DataFrame, fills: pd.DataFrame, interval_s: float = 60) -> pd.DataFrame:
+    """Gate metrics of each symbol, arm and minute, on one grid from the first to the last event of the feeds.
+
+    A minute without ticks has NaN in every metric: missing, not fine. taker_share_pct, slippage_bps and net_bps look
+    back over at most one hour; when nothing was traded in it, the taker share is 0 (nothing was taken) and the two
+    ratios are NaN. rss_slope_mb_per_h is a least-squares slope over the trailing hour, NaN before a full one and when
+    half of its minutes are missing. breaker_open_s is the longest time that the breaker had by then been open without
+    a break.
+
+    Returns:
+        ts (start of the minute, UTC), symbol, arm, n_ticks, n_fills, and the metrics under their gate names.
+    """
+    step_ns = round(interval_s * SECOND_NS)
+    grid = Grid.spanning(ticks, fills, step_ns=step_ns)
+    parts = []
+    if grid is not None:
+        for symbol, arm, (t, f) in groups(ticks, fills):
+            columns = _tick_columns(grid.bins(ns(t["ts"])), t, interval_s) | _money_columns(
+                grid, t, f, interval_s
+            )
+            empty = columns["n_ticks"] == 0
+            for name in _SERIES:
+                if name not in _COUNTS:
+                    columns[name] = np.where(empty, np.nan, columns[name])
+            labels = {"ts": utc(grid.starts), "symbol": symbol, "arm": arm}
+            parts.append(pd.DataFrame({**labels, **{name: columns[name] for name in _SERIES}}))
+    if not parts:
+        labels = {"ts": utc(np.empty(0)), "symbol": pd.Series(dtype="str"), "arm": pd.Series(dtype="str")}
+        empty_columns = {n: pd.Series(dtype="int64" if n in _COUNTS else "float64") for n in _SERIES}
+        parts = [pd.DataFrame({**labels, **empty_columns})]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _tick_columns(bins: Bins, ticks: pd.DataFrame, interval_s: float) -> dict[str, np.ndarray]:
+    """Columns of one symbol and arm that come from its ticks, ``[size]`` each."""
+    n = bins.count()
+    rss = ticks["rss_mb"].to_numpy(np.float64)
+    rss_mean = bins.mean(rss)
+    return {
+        "n_ticks": n,
+        "hit_ratio": bins.mean(ticks["cache_hit"].to_numpy()),
+        "deadline_miss_pct": 100.0 * bins.mean(ticks["deadline_miss"].to_numpy()),
+        "tick_total_p95_ms": bins.quantile(ticks["tick_total_ms"].to_numpy(np.float64), 0.95),
+        "fetch_md_p95_ms": bins.quantile(ticks["fetch_md_ms"].to_numpy(np.float64), 0.95),
+        "errors_per_min": bins.total(ticks["errors"].to_numpy(np.float64)) * (60.0 / interval_s),
+        "breaker_open_s": bins.maximum(open_seconds(ns(ticks["ts"]), ticks["breaker_open"].to_numpy())),
+        "rss_mb": bins.maximum(rss),
+        "rss_slope_mb_per_h": trailing_slope(rss_mean, _hour_width(interval_s)) * HOUR_S / interval_s,
+    }
+
+
+def open_seconds(ts_ns: np.ndarray, is_open: np.ndarray) -> np.ndarray:
+    """Seconds since the first tick of the current unbroken run of open ones, ``float64[n]``; 0 when closed.
+
+    Args:
+        ts_ns: ``int64[n]``, rising.
+        is_open: ``bool[n]``.
+    """
+    opened = is_open & ~np.concatenate([[False], is_open[:-1]])
+    since = np.maximum.accumulate(np.where(opened, np.arange(len(ts_ns)), 0))
+    return np.where(is_open, (ts_ns - ts_ns[since]) / 1e9, 0.0) if len(ts_ns) else np.zeros(0)
+
+
+def trailing_slope(values: np.ndarray, width: int) -> np.ndarray:
+    """Least-squares slope per step over the last ``width`` points, ``float64[n]``.
+
+    NaN before the first full window and where less than half of the window is present.
+    """
+    y = trailing_windows(values, width, np.nan)
+    present = ~np.isnan(y)
+    n = present.sum(axis=1)
+    x = np.where(present, np.arange(width, dtype=np.float64), 0.0)
+    x_mean, y_mean = ratio(x.sum(axis=1), n), ratio(np.nansum(y, axis=1), n)
+    dx = np.where(present, x - x_mean[:, None], 0.0)
+    dy = np.where(present, y - y_mean[:, None], 0.0)
+    slope = ratio((dx * dy).sum(axis=1), (dx * dx).sum(axis=1))
+    slope[n < max(width / 2, 2)] = np.nan
+    slope[: width - 1] = np.nan
+    return slope
+
+
+def _money_columns(
+    grid: Grid, ticks: pd.DataFrame, fills: pd.DataFrame, interval_s: float
+) -> dict[str, np.ndarray]:
+    """Columns of one symbol and arm that come from its money, trailing one hour, ``[size]`` each."""
+    (ledger,) = ledgers(ticks, fills)
+    event_bin, fill_bin = grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns).index
+    sums = money_sums(ledger, event_bin, fill_bin, size=grid.size)
+    width = _hour_width(interval_s)
+    hour = {name: trailing_windows(values, width, 0).sum(axis=1) for name, values in sums.items()}
+    notional = hour["notional"]
+    priced = ratio(hour["priced_notional"], notional, 100.0) >= MIN_PRICED_PCT
+    return {
+        "n_fills": sums["n_fills"],
+        "taker_share_pct": np.nan_to_num(ratio(hour["taker_notional"], notional, 100.0)),
+        "slippage_bps": np.where(priced, ratio(hour["slippage_cost"], notional, 1e4), np.nan),
+        "net_bps": ratio(hour["pnl"], notional, 1e4),
+    }
+
+
+def _hour_width(interval_s: float) -> int:
+    return max(round(HOUR_S / interval_s), 1)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values)]
+
+
+def _parts(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[tuple[object, ...], pd.DataFrame]]:
+    """(key, rows) of each group; one group of everything when ``by`` is empty."""
+    if not by:
+        yield (), frame
+        return
+    yield from frame.groupby(list(by), observed=True)

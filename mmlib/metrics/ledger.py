@@ -1,0 +1,142 @@
+"""The ledger of a symbol and arm: marks, position and money of every event, numpy only.
+
+Definitions, with s = +1 for our buys, p the fill price, q the quantity, m the mid at the fill, m_q the mid at the quote:
+
+- trade result   s q (m - p)            = gross - slippage
+- gross          s q (m_q - p)
+- slippage       s q (m_q - m)          a cost when positive
+- inventory      sum of position x change of the mark, over all events
+- result         ΔEquity = trade result + inventory - fees = gross - slippage - fees + inventory, exactly
+
+Marks are the mids of the ticks and the mids at the fills, in time order; both carry the position, so the sum telescopes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mmlib.metrics.grid import groups, ns
+
+_OPENING_TICKS = 61  # ticks whose median decides the opening position
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Events (fills and ticks that carry a mid) and fills of one symbol and arm, in time order.
+
+    Attributes:
+        ts_ns: ``int64[k]``, time of the event; a fill stands before a tick of the same time.
+        mark: ``float64[k]``, mid at the event; NaN only when no mid is known at all.
+        position: ``float64[k]``, base units after the event.
+        inventory: ``float64[k]``, result of the position carried into the event, quote currency.
+        opening: position before the first event.
+        fill_event: ``int64[f]``, which events are the fills.
+        fill_ts_ns, notional, fee, trade, gross, slippage: ``[f]``, quote currency.
+        taker: ``bool[f]``.
+        priced: ``bool[f]``, both mids were known; otherwise the mark stands for the missing one.
+    """
+
+    symbol: str
+    arm: str
+    ts_ns: np.ndarray
+    mark: np.ndarray
+    position: np.ndarray
+    inventory: np.ndarray
+    opening: float
+    fill_event: np.ndarray
+    fill_ts_ns: np.ndarray
+    notional: np.ndarray
+    fee: np.ndarray
+    trade: np.ndarray
+    gross: np.ndarray
+    slippage: np.ndarray
+    taker: np.ndarray
+    priced: np.ndarray
+
+    def equity(self) -> np.ndarray:
+        """Result since the first event after each event, ``float64[k]``, quote currency."""
+        steps = self.inventory.copy()
+        steps[self.fill_event] += self.trade - self.fee
+        return np.cumsum(steps)
+
+
+def ledgers(ticks: pd.DataFrame, fills: pd.DataFrame) -> list[Ledger]:
+    """A ledger for every symbol and arm of the two feed frames."""
+    return [_ledger(symbol, arm, t, f) for symbol, arm, (t, f) in groups(ticks, fills)]
+
+
+def _ledger(symbol: str, arm: str, ticks: pd.DataFrame, fills: pd.DataFrame) -> Ledger:
+    tick_ts, mid = ns(ticks["ts"]), ticks["mid"].to_numpy(np.float64)
+    fill_ts, price, qty, fee, mid_quote, mid_fill = (
+        ns(fills["ts"]),
+        *(
+            fills[name].to_numpy(np.float64)
+            for name in ("price", "qty", "fee", "mid_at_quote", "mid_at_fill")
+        ),
+    )
+    sign = np.where(fills["side"].to_numpy() == "buy", 1.0, -1.0)
+    opening = _opening_position(tick_ts, ticks["inventory"].to_numpy(np.float64), fill_ts, sign * qty)
+
+    marked = np.isfinite(mid)
+    ts = np.concatenate([fill_ts, tick_ts[marked]])
+    order = np.argsort(ts, kind="stable")  # fills come first in ts, so they stay first on equal times
+    event_of = np.empty(len(order), dtype=np.int64)
+    event_of[order] = np.arange(len(order))
+    fill_event = event_of[: len(fill_ts)]
+    mark = _filled(np.concatenate([mid_fill, mid[marked]])[order])
+    signed = np.zeros(len(order))
+    signed[fill_event] = sign * qty
+    position = opening + np.cumsum(signed)
+    inventory = np.zeros(len(order))
+    inventory[1:] = position[:-1] * np.diff(mark)
+
+    at_fill = mark[fill_event]
+    priced = np.isfinite(mid_quote) & np.isfinite(mid_fill)
+    at_quote = np.where(priced, mid_quote, at_fill)
+    return Ledger(
+        symbol=symbol,
+        arm=arm,
+        ts_ns=ts[order],
+        mark=mark,
+        position=position,
+        inventory=inventory,
+        opening=opening,
+        fill_event=fill_event,
+        fill_ts_ns=fill_ts,
+        notional=price * qty,
+        fee=fee,
+        trade=sign * qty * (at_fill - price),
+        gross=sign * qty * (at_quote - price),
+        slippage=sign * qty * (at_quote - at_fill),
+        taker=fills["liquidity"].to_numpy() == "taker",
+        priced=priced,
+    )
+
+
+def _opening_position(
+    tick_ts: np.ndarray, inventory: np.ndarray, fill_ts: np.ndarray, signed_qty: np.ndarray
+) -> float:
+    """Position before the first event: the ticks' inventory less the fills so far.
+
+    A tick may know of a fill a little late, therefore the median over the first ticks; 0 when no tick knows.
+    """
+    known = np.flatnonzero(np.isfinite(inventory))[:_OPENING_TICKS]
+    if len(known) == 0:
+        return 0.0
+    cumulative = np.concatenate([[0.0], np.cumsum(signed_qty)])
+    so_far = cumulative[np.searchsorted(fill_ts, tick_ts[known], side="right")]
+    value = float(np.median(inventory[known] - so_far))
+    scale = float(np.max(np.abs(inventory[known]), initial=0.0) + np.max(np.abs(so_far), initial=0.0))
+    return 0.0 if abs(value) <= 1e-12 * scale else value
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """NaN replaced by the value before, at the beginning by the first one there is."""
+    known = np.isfinite(values)
+    if not known.any():
+        return np.full(len(values), np.nan)
+    before = np.maximum.accumulate(np.where(known, np.arange(len(values)), -1))
+    return np.asarray(values[np.where(before < 0, int(np.argmax(known)), before)])

@@ -1,0 +1,195 @@
+"""Money of the two feeds: decomposition, buckets for the experiment, equity, markouts.
+
+All bps are of the traded notional N = sum of p q, so that they add up exactly:
+``net_bps = gross_bps - slippage_bps - fees_bps + inventory_bps``. (A fill's own gross and slippage, in bps of the mid at
+its quote, enter with the weight q m_q.) Definitions of the amounts are in ``metrics.ledger``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mmlib.metrics.grid import SECOND_NS, Grid, groups, ns, ratio, typical_interval_ns, utc
+from mmlib.metrics.ledger import Ledger, ledgers
+
+MIN_PRICED_PCT = 99.0  # of the notional must have both mids, or gross and slippage are not stated
+
+_SUMS = (
+    *("n_fills", "notional", "taker_notional", "priced_notional"),
+    *("gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl"),
+)
+
+
+def decompose(
+    ticks: pd.DataFrame, fills: pd.DataFrame, by: Sequence[str] = ("symbol", "arm")
+) -> pd.DataFrame:
+    """Where the result came from.
+
+    Args:
+        ticks, fills: feed frames.
+        by: symbol, arm, both, or nothing for one row over all.
+
+    Returns:
+        ``by``, n_fills, notional, taker_notional, gross_pnl, slippage_cost, fees, inventory_pnl, pnl (quote currency),
+        gross_bps, slippage_bps, fees_bps, inventory_bps, net_bps, taker_share_pct, priced_pct. Without fills all
+        ratios are NaN; gross_bps and slippage_bps are NaN when less than 99 % of the notional has both mids.
+    """
+    rows = []
+    for ledger in ledgers(ticks, fills):
+        one_bin = np.zeros(len(ledger.ts_ns), np.int64), np.zeros(len(ledger.fill_ts_ns), np.int64)
+        sums = {name: values[0] for name, values in money_sums(ledger, *one_bin, size=1).items()}
+        rows.append({"symbol": ledger.symbol, "arm": ledger.arm, **sums})
+    table = pd.DataFrame(rows, columns=["symbol", "arm", *_SUMS])
+    table = table.astype({name: "int64" if name == "n_fills" else "float64" for name in _SUMS})
+    if by:
+        table = table.groupby(list(by), as_index=False)[list(_SUMS)].sum()
+    elif len(table):
+        table = table[list(_SUMS)].sum().to_frame().T.astype({"n_fills": "int64"})
+    return with_ratios(table)
+
+
+def money_sums(
+    ledger: Ledger, event_bin: np.ndarray, fill_bin: np.ndarray, *, size: int
+) -> dict[str, np.ndarray]:
+    """Amounts by bin, ``[size]``: n_fills (int64) and the rest in quote currency.
+
+    Args:
+        ledger: events and fills.
+        event_bin, fill_bin: ``int64[k]``, ``int64[f]``, the bin of each event and fill.
+        size: number of bins.
+    """
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(fill_bin, weights=values, minlength=size)
+
+    fees, trade = total(ledger.fee), total(ledger.trade)
+    inventory = np.bincount(event_bin, weights=ledger.inventory, minlength=size)
+    return {
+        "n_fills": np.bincount(fill_bin, minlength=size),
+        "notional": total(ledger.notional),
+        "taker_notional": total(ledger.notional * ledger.taker),
+        "priced_notional": total(ledger.notional * ledger.priced),
+        "gross_pnl": total(ledger.gross),
+        "slippage_cost": total(ledger.slippage),
+        "fees": fees,
+        "inventory_pnl": inventory,
+        "pnl": trade + inventory - fees,
+    }
+
+
+def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """The amounts of ``money_sums`` with their ratios beside them."""
+    notional = table["notional"].to_numpy(np.float64)
+    result = table.copy()
+    amounts = ("gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl")
+    names = ("gross_bps", "slippage_bps", "fees_bps", "inventory_bps", "net_bps")
+    for amount, name in zip(amounts, names, strict=True):
+        result[name] = ratio(table[amount].to_numpy(), notional, 1e4)
+    result["taker_share_pct"] = ratio(table["taker_notional"].to_numpy(), notional, 100.0)
+    result["priced_pct"] = ratio(table["priced_notional"].to_numpy(), notional, 100.0)
+    unknown = ~(result["priced_pct"] >= MIN_PRICED_PCT)
+    result.loc[unknown, ["gross_bps", "slippage_bps"]] = np.nan
+    return result.drop(columns="priced_notional")
+
+
+def bucket_money(ticks: pd.DataFrame, fills: pd.DataFrame, bucket_s: float = 3600) -> pd.DataFrame:
+    """Money by symbol, arm and UTC-aligned bucket; the position is carried over and marked to the mid at each edge.
+
+    Returns:
+        symbol, arm, bucket (start, UTC), coverage (share of the expected ticks, 0..1), then the columns of
+        ``decompose``; every bucket from the first to the last event, so that the buckets add up to the whole.
+    """
+    step_ns = round(bucket_s * SECOND_NS)
+    grid = Grid.spanning(ticks, fills, step_ns=step_ns)
+    parts = []
+    for ledger, ts_ns in _with_tick_times(ticks, fills):
+        if grid is None:
+            break
+        sums = money_sums(
+            ledger, grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns).index, size=grid.size
+        )
+        covered = grid.bins(ts_ns).count() * typical_interval_ns(ts_ns) / step_ns
+        labels = {"symbol": ledger.symbol, "arm": ledger.arm, "bucket": utc(grid.starts)}
+        coverage = np.minimum(np.nan_to_num(covered, nan=0.0), 1.0)
+        parts.append(pd.DataFrame({**labels, "coverage": coverage, **sums}))
+    if not parts:
+        empty = {
+            name: pd.Series(dtype="int64" if name == "n_fills" else "float64")
+            for name in ("coverage", *_SUMS)
+        }
+        labels = {"symbol": pd.Series(dtype="str"), "arm": pd.Series(dtype="str"), "bucket": utc(np.empty(0))}
+        parts = [pd.DataFrame({**labels, **empty})]
+    return with_ratios(pd.concat(parts, ignore_index=True))
+
+
+def equity_curve(ticks: pd.DataFrame, fills: pd.DataFrame, every_s: float = 60) -> pd.DataFrame:
+    """Marked-to-market result since the start, after the last event of each step.
+
+    Returns:
+        ts, symbol, arm, equity (quote currency), position (base units), mid.
+    """
+    parts = []
+    for ledger in ledgers(ticks, fills):
+        step = ledger.ts_ns // round(every_s * SECOND_NS)
+        last = np.flatnonzero(np.append(np.diff(step) != 0, True)) if len(step) else np.empty(0, np.int64)
+        columns = {
+            "equity": ledger.equity()[last],
+            "position": ledger.position[last],
+            "mid": ledger.mark[last],
+        }
+        labels = {"ts": utc(ledger.ts_ns[last]), "symbol": ledger.symbol, "arm": ledger.arm}
+        parts.append(pd.DataFrame({**labels, **columns}))
+    if not parts:
+        return pd.DataFrame(columns=["ts", "symbol", "arm", "equity", "position", "mid"])
+    return pd.concat(parts, ignore_index=True)
+
+
+def markouts(
+    ticks: pd.DataFrame, fills: pd.DataFrame, horizons_s: Iterable[float] = (1, 5, 30, 60)
+) -> pd.DataFrame:
+    """Notional-weighted ``s (m_h - p) / p`` in bps, m_h the last mid known h seconds after the fill.
+
+    A fill is dropped, and counted, when it lies closer than h to the last tick or when no tick with a mid came
+    between the fill and h. Markouts are never added to net: inventory already contains them.
+
+    Returns:
+        symbol, arm, horizon_s, n, n_dropped, markout_bps, stderr_bps (NaN without fills).
+    """
+    rows = []
+    for symbol, arm, (t, f) in groups(ticks, fills):
+        marked = np.isfinite(t["mid"].to_numpy(np.float64))
+        tick_ts, mid = ns(t["ts"])[marked], t["mid"].to_numpy(np.float64)[marked]
+        fill_ts, price, qty = ns(f["ts"]), f["price"].to_numpy(np.float64), f["qty"].to_numpy(np.float64)
+        sign = np.where(f["side"].to_numpy() == "buy", 1.0, -1.0)
+        for horizon_s in horizons_s:
+            at = fill_ts + round(horizon_s * SECOND_NS)
+            found = np.searchsorted(tick_ts, at, side="right") - 1
+            kept = (found >= 0) & (at <= (tick_ts[-1] if len(tick_ts) else -1))
+            kept[kept] = tick_ts[found[kept]] >= fill_ts[kept]
+            values = sign[kept] * (mid[found[kept]] - price[kept]) / price[kept] * 1e4
+            mean, stderr = _weighted(values, (price * qty)[kept])
+            n = int(kept.sum())
+            rows.append((symbol, arm, float(horizon_s), n, len(fill_ts) - n, mean, stderr))
+    columns = ["symbol", "arm", "horizon_s", "n", "n_dropped", "markout_bps", "stderr_bps"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Weighted mean and its standard error; NaN without values, the error also below two."""
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    share = weights / weights.sum()
+    mean = float(share @ values)
+    if len(values) < 2:
+        return mean, float("nan")
+    n = len(values)
+    return mean, float(np.sqrt((share**2) @ (values - mean) ** 2 * n / (n - 1)))
+
+
+def _with_tick_times(ticks: pd.DataFrame, fills: pd.DataFrame) -> list[tuple[Ledger, np.ndarray]]:
+    """Each ledger with the times of all its ticks, those without a mid included."""
+    times = [ns(t["ts"]) for _, _, (t, _) in groups(ticks, fills)]
+    return list(zip(ledgers(ticks, fills), times, strict=True))
