@@ -23,7 +23,8 @@ def write_notebook(path: Path, cells: Sequence[str], parameters: Mapping[str, An
     for text in cells:
         kind = nbformat.v4.new_markdown_cell if text.startswith("# ") else nbformat.v4.new_code_cell
         made.append(kind(text))
-    notebook = nbformat.v4.new_notebook(cells=made)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel})
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
     return path

@@ -192,10 +192,14 @@ def read_record(path: Path, step: str = "") -> StepRecord:
     """
     try:
         scraps = read_json(path) if path.suffix == ".json" else _scraps(path)
-        data, gates = scraps.get("step"), scraps.get("gates")
+        data, gates = (scraps.get("step"), scraps.get("gates")) if isinstance(scraps, dict) else (None, None)
     except UserError as exc:
         return StepRecord(step, Status.ERROR, path=path, reason=str(exc))
-    if not isinstance(data, dict) or not isinstance(gates, list):
+    if (
+        not isinstance(data, dict)
+        or not isinstance(gates, list)
+        or not all(isinstance(g, dict) for g in gates)
+    ):
         return StepRecord(
             step, Status.ERROR, path=path, reason=f"{path.name}: no step was recorded; it did not finish"
         )

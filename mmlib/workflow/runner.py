@@ -150,7 +150,9 @@ def parameters_of(notebook: Path) -> dict[str, str]:
     try:
         found = papermill.inspect_notebook(str(notebook))
     except Exception as exc:  # whatever a damaged notebook makes nbformat or papermill raise
-        raise UserError(f"{notebook}: no readable notebook ({type(exc).__name__})") from exc
+        raise UserError(
+            f"{notebook}: no readable notebook ({type(exc).__name__}: {_one_line(str(exc))})"
+        ) from exc
     return {name: str(info["default"]) for name, info in found.items()}
 
 
@@ -160,9 +162,11 @@ def private_kernel() -> Iterator[None]:
     spec = {
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "language": "python",
+        "display_name": "Python 3",
+        "metadata": {"supported_encryption": ["curve"]},
     }
     with tempfile.TemporaryDirectory(prefix="finishline-") as place:
-        write_json(Path(place) / "kernels" / KERNEL / "kernel.json", {**spec, "display_name": "Python 3"})
+        write_json(Path(place) / "kernels" / KERNEL / "kernel.json", spec)
         before = os.environ.get("JUPYTER_PATH")
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (place, before)))
         try:
@@ -177,7 +181,6 @@ def private_kernel() -> Iterator[None]:
 def _execute(ws: Path, item: Planned, output: Path, run_id: str, tell: Callable[..., None]) -> Failure | None:
     with light_jsonschema():
         import papermill
-    from traitlets.config import Config
 
     cells = _count_cells(item)
 
@@ -201,7 +204,7 @@ def _execute(ws: Path, item: Planned, output: Path, run_id: str, tell: Callable[
             start_timeout=_START_TIMEOUT_S,
             cwd=str(ws),
             on_cell_start=cell_starts,
-            config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+            config=_kernel_config(),
         )
     except papermill.PapermillExecutionError as exc:
         code = BAD_INPUT if exc.ename == UserError.__name__ else FAILED
@@ -215,6 +218,14 @@ def _execute(ws: Path, item: Planned, output: Path, run_id: str, tell: Callable[
             else:
                 os.environ[name] = value
     return None
+
+
+def _kernel_config() -> Any:
+    """Encrypt the loopback traffic of the kernel where ZeroMQ can, which also spares a warning in every run."""
+    import zmq
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport_encryption": "auto" if zmq.has("curve") else "disabled"}})
 
 
 def _count_cells(item: Planned) -> int:
