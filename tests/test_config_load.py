@@ -128,9 +128,13 @@ def test_settings_may_name_an_instrument(ws: Path) -> None:
         ("pipeline:\n  enabled: 1\n", ["expected true or false, got 1"]),
         ("fees:\n  maker_bps: .nan\n", ["fees.maker_bps: expected a number", "got nan"]),
         ("fees:\n  maker_bps: .inf\n", ["fees.maker_bps: expected a number", "got inf"]),
+        (
+            "quoting: {max_inventory_notional: .inf}\n",
+            ["quoting.max_inventory_notional: expected a number > 0", "got inf"],
+        ),
         ("market: {regime: wild}\n", ["expected calm or normal or stressed, got 'wild'"]),
         ("adaptive_spread: {min_spread_bps: 30}\n", ["min_spread_bps must be at most max_spread_bps (20.0)"]),
-        ("risk_guards: {soft_vol_bps: 15}\n", ["soft_vol_bps must be below hard_vol_bps (15.0)"]),
+        ("risk_guards: {soft_vol_bps: 8}\n", ["soft_vol_bps must be below hard_vol_bps (8.0)"]),
         (
             "quoting: {order_notional: 9000}\n",
             ["order_notional must be at most max_inventory_notional (5000.0)"],
@@ -269,6 +273,17 @@ def test_a_workspace_that_cannot_hold_params_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         ensure_params(tmp_path / "file")
+
+
+def test_an_installed_package_ships_its_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site-packages" / "mmlib"
+    (package / "_shipped" / "params").mkdir(parents=True)
+    (package / "_shipped" / "params" / "config.yaml").write_text("{}\n")
+    (tmp_path / "site-packages" / "params").mkdir()
+    monkeypatch.setattr("mmlib.config.load.__file__", str(package / "config" / "load.py"))
+    assert shipped_dir("params") == package / "_shipped" / "params"
+    assert ensure_params(tmp_path / "new" / "workspace")
+    assert load_config(tmp_path / "new" / "workspace").config == Config()
 
 
 def test_an_incomplete_installation_says_so() -> None:

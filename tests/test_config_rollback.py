@@ -76,6 +76,19 @@ def test_the_red_button_restores_what_drifted_from_the_snapshot(ws: Path) -> Non
     assert sets == {**flags.RED_BUTTON, "adaptive_spread.enabled": False, "risk_guards.enabled": True}
 
 
+def test_an_override_file_is_edited_only_where_it_spells_the_flag(ws: Path) -> None:
+    before = (ws / SOAK_OVERRIDES_FILE).read_bytes()
+    (ws / CONFIG_FILE).write_text("adaptive_spread: {enabled: true}\n")
+    press(ws, gradual="adaptive")
+    (ws / SOAK_OVERRIDES_FILE).write_bytes(before.replace(b"risk_guards", b"queue_aware"))
+    assert effective(ws)["queue_aware.enabled"] is True
+    report = press(ws, gradual="adaptive")
+    assert [(edit.file, edit.key) for edit in report.edits] == [(SOAK_OVERRIDES_FILE, "queue_aware.enabled")]
+    assert effective(ws)["queue_aware.enabled"] is False
+    text = (ws / SOAK_OVERRIDES_FILE).read_text()
+    assert "adaptive_spread" not in text
+
+
 def test_the_red_button_does_not_undo_an_earlier_rollback(ws: Path) -> None:
     press(ws, gradual="taker-cap")
     press(ws, gradual="sampling")

@@ -162,10 +162,10 @@ class RiskGuards(Section):
 
     enabled: bool = _key(True, "", "watch volatility and silence of the market")
     soft_vol_bps: float = _key(
-        5.0, "bps per sqrt(s)", "volatility (EWMA) above which the soft guard acts", gt=0
+        3.0, "bps per sqrt(s)", "volatility (EWMA) above which the soft guard acts", gt=0
     )
     hard_vol_bps: float = _key(
-        15.0, "bps per sqrt(s)", "volatility (EWMA) above which the hard guard acts", gt=0
+        8.0, "bps per sqrt(s)", "volatility (EWMA) above which the hard guard acts", gt=0
     )
     soft_scale: float = _key(0.5, "factor", "quote size under the soft guard", gt=0, le=1)
     soft_widen: float = _key(1.5, "factor", "spread under the soft guard", ge=1, le=100)
