@@ -63,7 +63,7 @@ TICK = np.dtype(
         ("deadline_miss", "u1"),
         ("guard_level", "u1"),  # GuardLevel
         ("breaker_open", "u1"),
-        ("_pad", "u1", (2,)),
+        ("_pad", "u1", (6,)),
     ]
 )
 

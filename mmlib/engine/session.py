@@ -101,11 +101,19 @@ class Session:
     def table(self) -> list[dict[str, Any]]:
         """One plain row a symbol, for a notebook to show."""
         keys = ("symbol", "grade", "events", "ticks", "fills", "seconds", "description")
-        return [{"hours": round(run.span_s / 3600, 3)} | {key: asdict(run)[key] for key in keys} for run in self.runs]
+        return [
+            {"hours": round(run.span_s / 3600, 3)} | {key: asdict(run)[key] for key in keys}
+            for run in self.runs
+        ]
 
 
 def run_session(
-    spec: SessionSpec, config: Config, feeds: Path, *, quarantine: Path | None = None, progress: Progress | None = None
+    spec: SessionSpec,
+    config: Config,
+    feeds: Path,
+    *,
+    quarantine: Path | None = None,
+    progress: Progress | None = None,
 ) -> Session:
     """Run the bot over a source and leave its feeds in ``feeds``.
 
@@ -121,7 +129,9 @@ def run_session(
     _remove(partial)
     jobs = [_Job(spec, symbol, config, partial, quarantine) for symbol in spec.symbols]
     workers = min(config.async_batch.max_parallel_symbols, len(jobs)) if config.async_batch.enabled else 1
-    runs = _in_parallel(jobs, workers, progress) if workers > 1 else [_run_symbol(job, progress) for job in jobs]
+    runs = (
+        _in_parallel(jobs, workers, progress) if workers > 1 else [_run_symbol(job, progress) for job in jobs]
+    )
     session = Session(spec, feeds, tuple(runs), started, _now())
     partial.mkdir(parents=True, exist_ok=True)
     write_sidecar(partial, _sidecar(session, config))
@@ -222,7 +232,9 @@ def _sidecar(session: Session, config: Config) -> dict[str, Any]:
         "refresh_latency": "; ".join(labels),
         "quality": {run.symbol: run.quality for run in session.runs},
         "source_sha256": {run.symbol: run.source_sha256 for run in session.runs},
-        "instruments": {run.symbol: {"tick_size": run.tick_size, "lot_size": run.lot_size} for run in session.runs},
+        "instruments": {
+            run.symbol: {"tick_size": run.tick_size, "lot_size": run.lot_size} for run in session.runs
+        },
     }
 
 
@@ -249,10 +261,10 @@ def _swap(partial: Path, feeds: Path) -> None:
             feeds.replace(previous)
         partial.replace(feeds)
     except OSError as exc:
-        raise UserError(f"{feeds}: cannot be replaced ({exc.strerror}); expected a writable workspace") from exc
+        raise UserError(
+            f"{feeds}: cannot be replaced ({exc.strerror}); expected a writable workspace"
+        ) from exc
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
