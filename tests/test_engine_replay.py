@@ -222,7 +222,7 @@ def test_inventory_stops_at_its_limit_and_takers_respect_the_cap() -> None:
     taker = fills[fills["liquidity"] == Liquidity.TAKER]
     assert len(taker) > 0
     assert (taker["side"] == -1).all()
-    assert (taker["price"] == 999.9).all()
+    np.testing.assert_allclose(taker["price"], 999.9)
     np.testing.assert_allclose(taker["fee"], 7e-4 * taker["price"] * taker["qty"])
 
 
