@@ -77,8 +77,8 @@ def buckets() -> pd.DataFrame:
     cells = {
         "delta": [0.1, 0.5, 0.4],
         "mean": [0.1, 0.3, 0.33],
-        "lower": [np.nan, -1, 0],
-        "upper": [np.nan, 1, 0.7],
+        "lower": [-np.inf, -1, 0],
+        "upper": [np.inf, 1, 0.7],
     }
     return pd.DataFrame({"bucket": ts, **cells})
 
@@ -226,3 +226,9 @@ def test_thin_keeps_extremes_order_and_gaps() -> None:
 def test_short_line_is_untouched() -> None:
     x, y = np.arange(5), np.array([1.0, np.nan, 2.0, 3.0, 4.0])
     assert theme.thin(x, y)[1] is y
+
+
+def test_an_infinite_bound_is_a_gap() -> None:
+    fig = ab.effect(buckets())
+    for trace in fig.data[:2]:
+        assert np.isnan(np.asarray(trace.y)[0])

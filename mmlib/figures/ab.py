@@ -14,7 +14,8 @@ def effect(buckets: pd.DataFrame, minimum: float | None = None) -> go.Figure:
     """Difference B − A a bucket, its running mean and the anytime-valid interval around it.
 
     Args:
-        buckets: bucket (time or number), delta, mean, lower, upper, all in bps; NaN bounds are left out.
+        buckets: bucket (time or number), delta, mean, lower, upper, all in bps; bounds that are
+            NaN or infinite are left out.
         minimum: the least effect the acceptance gate asks for, bps.
     """
     title = "Effect of arm B over arm A on net result"
@@ -33,11 +34,11 @@ def effect(buckets: pd.DataFrame, minimum: float | None = None) -> go.Figure:
     )
     colour = theme.PALETTE[0]
     fig.add_scatter(
-        x=x, y=buckets["upper"].to_numpy(), mode="lines", line={"width": 0}, showlegend=False, name="upper"
+        x=x, y=_finite(buckets["upper"]), mode="lines", line={"width": 0}, showlegend=False, name="upper"
     )
     fig.add_scatter(
         x=x,
-        y=buckets["lower"].to_numpy(),
+        y=_finite(buckets["lower"]),
         mode="lines",
         line={"width": 0},
         fill="tonexty",
@@ -110,3 +111,9 @@ def _safety_row(
         )
     unit = str(rows["unit"].iloc[0]) if "unit" in rows.columns else ""
     fig.update_yaxes(title=theme.axis("", unit).strip(), row=row, col=1)
+
+
+def _finite(bound: pd.Series) -> np.ndarray:
+    """A bound with infinities as gaps."""
+    values = bound.to_numpy(dtype=float)
+    return np.where(np.isfinite(values), values, np.nan)

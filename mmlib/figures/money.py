@@ -78,10 +78,10 @@ def waterfall(decomposition: pd.DataFrame) -> go.Figure:
 
 
 def markouts(frame: pd.DataFrame) -> go.Figure:
-    """Mean markout at each horizon, one line a symbol and arm.
+    """Mean markout at each horizon with its standard error, one line a symbol and arm.
 
     Args:
-        frame: horizon_s, markout_bps, optionally n, symbol and arm; one row a point.
+        frame: horizon_s, markout_bps, optionally stderr_bps, n, symbol and arm; one row a point.
     """
     title = "Markout after our fills"
     if theme.lacking(frame, ["horizon_s", "markout_bps"]):
@@ -102,6 +102,9 @@ def markouts(frame: pd.DataFrame) -> go.Figure:
             name=name or "markout",
             line=style,
             text=counts,
+            error_y={"type": "data", "array": rows["stderr_bps"].to_numpy()}
+            if "stderr_bps" in rows.columns
+            else None,
         )
     fig.add_hline(y=0, line={"color": theme.INK, "width": 1})
     return fig

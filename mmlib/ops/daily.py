@@ -1,0 +1,246 @@
+"""The daily summary: one day of feeds judged by the gates, with what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from mmlib._io import UserError
+from mmlib.dtypes import Status
+from mmlib.feeds.reader import read_feeds
+from mmlib.gates.evaluate import GateResult, Measurement, evaluate, evaluate_grouped, not_evaluated
+from mmlib.gates.spec import Gate, GateBook
+from mmlib.metrics.latency import minute_series, stage_percentiles
+from mmlib.metrics.money import decompose
+from mmlib.ops import day_tables
+from mmlib.ops.firings import firings, series
+
+LEAD = timedelta(hours=1)
+"""Read before midnight as well, so that trailing-hour metrics hold from the first minute of the day."""
+
+_TOTALS = ("n_fills", "notional", "pnl", "net_bps", "slippage_bps", "taker_share_pct")
+
+HEALTHY, DEGRADED, CRITICAL, NO_DATA = "HEALTHY", "DEGRADED", "CRITICAL", "NO DATA"
+
+
+@dataclass(frozen=True)
+class Day:
+    """The feeds of one UTC day and the hour before it.
+
+    Attributes:
+        date: the day.
+        ticks, fills: frames as the feeds reader gives them, from an hour before midnight on.
+        quarantined: lines that could not be read.
+        files: what was read.
+    """
+
+    date: date
+    ticks: pd.DataFrame
+    fills: pd.DataFrame
+    quarantined: int = 0
+    files: tuple[Path, ...] = ()
+
+    @property
+    def start(self) -> pd.Timestamp:
+        """Midnight at its beginning, UTC."""
+        return pd.Timestamp(datetime.combine(self.date, time(), UTC))
+
+    def of_day(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the day itself."""
+        end = self.start + pd.Timedelta(days=1)
+        return frame[(frame["ts"] >= self.start) & (frame["ts"] < end)].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class DailySummary:
+    """Everything the daily report says; frames are described where they are made (``ops.day_tables``).
+
+        Attributes:
+            health: _TOTALS = ("n_fills", "notional", "pnl", "net_bps", "slippage_bps", "taker_share_pct")
+
+    HEALTHY, DEGRADED, CRITICAL or NO DATA.
+            status: worst status of the day's blocking gates.
+            results: the ``daily.*`` gates.
+            totals: n_ticks, n_fills, notional, pnl, net_bps, slippage_bps, taker_share_pct over all symbols and arms.
+            edge: decomposition of the result, one row a symbol and arm.
+            fired: sustained criteria of the soak and of the day that fired.
+            minutes: minute series of the day, for the figure.
+            actions: what to do, first things first.
+    """
+
+    date: date
+    health: str
+    status: Status
+    results: tuple[GateResult, ...]
+    totals: dict[str, float]
+    uptime: pd.DataFrame
+    stages: pd.DataFrame
+    cache: pd.DataFrame
+    edge: pd.DataFrame
+    guards: pd.DataFrame
+    errors: pd.DataFrame
+    memory: pd.DataFrame
+    best: pd.DataFrame
+    worst: pd.DataFrame
+    fired: pd.DataFrame
+    minutes: pd.DataFrame
+    quarantined: int
+    actions: tuple[str, ...]
+
+
+def load_day(directory: Path, day: str | date = "latest") -> Day:
+    """Read one day of feeds and the hour before it.
+
+    Args:
+        directory: a feeds directory; a missing or empty one gives a day without data.
+        day: a date, ``YYYY-MM-DD``, or ``latest`` for the last day that has a tick file (today when none has).
+
+    Raises:
+        UserError: no such date, or a directory that cannot be read.
+    """
+    wanted = day if isinstance(day, date) else parse_date(day, directory)
+    start = datetime.combine(wanted, time(), UTC)
+    begin, end = start - LEAD, start + timedelta(days=1)
+    ticks = read_feeds(directory, "ticks", start=begin, end=end)
+    fills = read_feeds(directory, "fills", start=begin, end=end)
+    bad = len(ticks.quarantine) + len(fills.quarantine)
+    return Day(wanted, ticks.frame, fills.frame, bad, (*ticks.files, *fills.files))
+
+
+def parse_date(text: str, directory: Path) -> date:
+    """A date from ``YYYY-MM-DD`` or ``latest``.
+
+    Raises:
+        UserError: no such date.
+    """
+    if text != "latest":
+        try:
+            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+                raise ValueError
+            return date.fromisoformat(text)
+        except ValueError as exc:
+            raise UserError(f"date {text!r}: no such date; expected YYYY-MM-DD or latest") from exc
+    days = []
+    for path in directory.glob("pipeline_ticks_*.jsonl"):
+        if found := re.search(r"_(\d{4})(\d{2})(\d{2})$", path.stem):
+            try:
+                days.append(date(*(int(part) for part in found.groups())))
+            except ValueError:
+                continue
+    return max(days, default=datetime.now(UTC).date())
+
+
+def daily_summary(day: Day, book: GateBook) -> DailySummary:
+    """Judge one day.
+
+    Args:
+        day: its feeds, see ``load_day``.
+        book: the gate file; ``daily.*`` gates judge, sustained criteria of soak and day are searched for firings.
+    """
+    ticks, fills = day.of_day(day.ticks), day.of_day(day.fills)
+    minutes = minute_series(day.ticks, day.fills)
+    minutes = day.of_day(minutes) if len(minutes) else minutes
+    totals = _totals(ticks, fills)
+    gates = book.step("daily")
+    results = tuple(_evaluate(gate, totals, minutes, day) for gate in gates)
+    fired = firings(minutes, [*book.step("soak"), *gates]) if len(minutes) else firings(minutes, [])
+    status = Status.worst([r.status for r in results if r.blocking])
+    up = day_tables.uptime(ticks)
+    failed = day_tables.errors(ticks)
+    best, worst = day_tables.symbol_ranking(decompose(ticks, fills, by=("symbol",)))
+    return DailySummary(
+        date=day.date,
+        health=_health(results, fired, len(ticks)),
+        status=status if len(ticks) else Status.NO_DATA,
+        results=results,
+        totals=totals,
+        uptime=up,
+        stages=stage_percentiles(ticks, by=("symbol",)),
+        cache=day_tables.cache(ticks),
+        edge=decompose(ticks, fills),
+        guards=day_tables.guards(ticks),
+        errors=failed,
+        memory=day_tables.memory(ticks, minutes),
+        best=best,
+        worst=worst,
+        fired=fired,
+        minutes=minutes,
+        quarantined=day.quarantined,
+        actions=tuple(_actions(results, gates, fired, up, failed, day.quarantined, len(ticks))),
+    )
+
+
+def _totals(ticks: pd.DataFrame, fills: pd.DataFrame) -> dict[str, float]:
+    """Totals over symbols and arms; the ratios are NaN without a fill."""
+    found = {name: float("nan") for name in _TOTALS} | {
+        "n_ticks": float(len(ticks)),
+        "n_fills": 0.0,
+        "notional": 0.0,
+    }
+    for row in decompose(ticks, fills, by=()).to_dict("records"):
+        found |= {name: float(row[name]) for name in _TOTALS}
+    return found
+
+
+def _evaluate(gate: Gate, totals: dict[str, float], minutes: pd.DataFrame, day: Day) -> GateResult:
+    window = f"{day.date.isoformat()} UTC"
+    if not totals["n_ticks"]:
+        return not_evaluated(gate, f"no tick on {window}")
+    if gate.kind == "sustained":
+        return evaluate_grouped(gate, series(minutes, gate))
+    if gate.metric not in totals:
+        return not_evaluated(gate, f"{gate.metric} is not measured over a day")
+    value, n = totals[gate.metric], int(totals["n_fills"])
+    return evaluate(gate, Measurement(value, n, window=window, reason="" if n else "no fills"))
+
+
+def _health(results: Iterable[GateResult], fired: pd.DataFrame, n_ticks: int) -> str:
+    if not n_ticks:
+        return NO_DATA
+    results = list(results)
+    if any(r.blocking and r.status in (Status.FAIL, Status.ERROR) for r in results):
+        return CRITICAL
+    if (fired["severity"] == "critical").any():
+        return CRITICAL
+    if len(fired) or any(r.status is not Status.PASS for r in results):
+        return DEGRADED
+    return HEALTHY
+
+
+def _actions(
+    results: Iterable[GateResult],
+    gates: Iterable[Gate],
+    fired: pd.DataFrame,
+    uptime: pd.DataFrame,
+    errors: pd.DataFrame,
+    quarantined: int,
+    n_ticks: int,
+) -> list[str]:
+    """What the findings ask for, critical first, each once."""
+    if not n_ticks:
+        return ["No tick was written: check that the session runs and where it writes its feeds."]
+    todo = [f"{row['gate']} fired on {row['who']}: {row['runbook']}" for row in fired.to_dict("records")]
+    runbook = {gate.id: gate.runbook for gate in gates}
+    todo += [f"{r.id} is not met: {runbook[r.id]}" for r in results if r.status is Status.FAIL]
+    todo += [f"{r.id} could not be decided ({r.reason})." for r in results if r.status not in _DECIDED]
+    for row in uptime[uptime["gaps"] > 0].to_dict("records"):
+        outages = f"{row['gaps']} outages, the longest {row['longest_gap_s']:.0f} s"
+        todo.append(
+            f"{row['symbol']} arm {row['arm']}: {outages}; compare with the log of the market data connection."
+        )
+    for row in errors[errors["openings"] > 0].to_dict("records"):
+        opened = f"the breaker opened {row['openings']} times; read the errors before it."
+        todo.append(f"{row['symbol']} arm {row['arm']}: {opened}")
+    if quarantined:
+        todo.append(
+            f"{quarantined} lines of the feeds are in quarantine; their reasons lie beside the feeds."
+        )
+    return list(dict.fromkeys(todo))
+
+
+_DECIDED = (Status.PASS, Status.FAIL)

@@ -1,0 +1,128 @@
+"""Tables of one day from its tick and fill frames: uptime, cache, guards, errors, memory, best and worst symbols."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mmlib.core.histogram import Histogram
+from mmlib.dtypes import GuardLevel
+
+GAP_S = 60.0
+"""Ticks further apart than this are an outage; a slower schedule is judged by three of its own intervals."""
+
+KEYS = ["symbol", "arm"]
+
+
+def uptime(ticks: pd.DataFrame) -> pd.DataFrame:
+    """Coverage a symbol and arm, from the distances between ticks.
+
+    Returns:
+        symbol, arm, first, last, ticks, span_h (first to last tick), gaps (outages), longest_gap_s, down_s, uptime_pct
+        (share of the span outside outages).
+    """
+    rows = []
+    for (symbol, arm), part in ticks.groupby(KEYS, observed=True):
+        ts = part["ts"].sort_values()
+        steps = ts.diff().dt.total_seconds().to_numpy()[1:]
+        usual = float(np.median(steps)) if len(steps) else 0.0
+        gaps = steps[steps > max(GAP_S, 3 * usual)]
+        span = float(steps.sum())
+        down = float(np.maximum(gaps - usual, 0).sum())
+        share = 100 * (1 - down / span) if span > 0 else np.nan
+        longest = float(gaps.max()) if len(gaps) else 0.0
+        rows.append(
+            (symbol, arm, ts.iloc[0], ts.iloc[-1], len(ts), span / 3600, len(gaps), longest, down, share)
+        )
+    names = ["first", "last", "ticks", "span_h", "gaps", "longest_gap_s", "down_s", "uptime_pct"]
+    return pd.DataFrame(rows, columns=[*KEYS, *names])
+
+
+def cache(ticks: pd.DataFrame) -> pd.DataFrame:
+    """Market data cache and deadlines a symbol and arm.
+
+    Returns:
+        symbol, arm, n, hit_ratio (0..1), used_stale_pct, cache_age_p50_ms, cache_age_p95_ms, deadline_miss_pct.
+    """
+    rows = []
+    for (symbol, arm), part in ticks.groupby(KEYS, observed=True):
+        age = part["cache_age_ms"].to_numpy(dtype=np.float64)
+        histogram = Histogram()
+        histogram.add(age[np.isfinite(age)])
+        p50, p95 = (histogram.quantile(q) if histogram.n else np.nan for q in (0.5, 0.95))
+        shares = (part["cache_hit"].mean(), 100 * part["used_stale"].mean())
+        rows.append((symbol, arm, len(part), *shares, p50, p95, 100 * part["deadline_miss"].mean()))
+    names = ["n", "hit_ratio", "used_stale_pct", "cache_age_p50_ms", "cache_age_p95_ms", "deadline_miss_pct"]
+    return pd.DataFrame(rows, columns=[*KEYS, *names])
+
+
+def guards(ticks: pd.DataFrame) -> pd.DataFrame:
+    """How often the risk guards stepped in, a symbol and arm.
+
+    Returns:
+        symbol, arm, soft_pct, hard_pct (share of ticks), soft_triggers, hard_triggers (changes into the level).
+    """
+    rows = []
+    for (symbol, arm), part in ticks.sort_values("ts").groupby(KEYS, observed=True):
+        level = part["guard_level"].to_numpy()
+        counts = []
+        for wanted in (GuardLevel.SOFT, GuardLevel.HARD):
+            at = level == wanted
+            counts.append((100 * at.mean(), _starts(at)))
+        rows.append((symbol, arm, counts[0][0], counts[1][0], counts[0][1], counts[1][1]))
+    return pd.DataFrame(rows, columns=[*KEYS, "soft_pct", "hard_pct", "soft_triggers", "hard_triggers"])
+
+
+def errors(ticks: pd.DataFrame) -> pd.DataFrame:
+    """Errors and circuit breaker a symbol and arm.
+
+    Returns:
+        symbol, arm, errors, worst_minute (count), worst_at (its start, NaT without errors), openings, open_ticks_pct.
+    """
+    rows = []
+    for (symbol, arm), part in ticks.sort_values("ts").groupby(KEYS, observed=True):
+        by_minute = part.groupby(part["ts"].dt.floor("min"))["errors"].sum()
+        total = int(part["errors"].sum())
+        worst_at = by_minute.idxmax() if total else pd.NaT
+        opened = part["breaker_open"].to_numpy(dtype=bool)
+        rows.append(
+            (symbol, arm, total, int(by_minute.max()), worst_at, _starts(opened), 100 * opened.mean())
+        )
+    return pd.DataFrame(
+        rows, columns=[*KEYS, "errors", "worst_minute", "worst_at", "openings", "open_ticks_pct"]
+    )
+
+
+def memory(ticks: pd.DataFrame, minutes: pd.DataFrame) -> pd.DataFrame:
+    """Resident memory of the process over the day; no row when it was never reported.
+
+    Returns:
+        first_mb, last_mb, lowest_mb, highest_mb, steepest_mb_per_h (trailing hour; NaN before a full hour).
+    """
+    rss = ticks.sort_values("ts")["rss_mb"].dropna()
+    names = ["first_mb", "last_mb", "lowest_mb", "highest_mb", "steepest_mb_per_h"]
+    if rss.empty:
+        return pd.DataFrame(columns=names)
+    slope = minutes["rss_slope_mb_per_h"].max() if "rss_slope_mb_per_h" in minutes.columns else np.nan
+    return pd.DataFrame([[rss.iloc[0], rss.iloc[-1], rss.min(), rss.max(), slope]], columns=names)
+
+
+def symbol_ranking(edge: pd.DataFrame, *, top: int = 5, bottom: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Best and worst symbols by net result; a symbol stands in one list only.
+
+    Args:
+        edge: symbol, n_fills, notional, pnl, net_bps; one row a symbol.
+        top, bottom: longest length of the lists.
+
+    Returns:
+        Two frames with the rows of ``edge``, best first and worst first; symbols without fills are in neither.
+    """
+    ranked = edge[edge["notional"] > 0].sort_values("net_bps", ascending=False, ignore_index=True)
+    best = ranked.head(min(top, (len(ranked) + 1) // 2))
+    worst = ranked.iloc[len(best) :].tail(bottom).iloc[::-1].reset_index(drop=True)
+    return best, worst
+
+
+def _starts(at: np.ndarray) -> int:
+    """How often a bool[n] turns true."""
+    return int(at[:1].sum() + (at[1:] & ~at[:-1]).sum())

@@ -1,0 +1,144 @@
+"""daily/YYYY-MM-DD.md and ALERT_RULES.md: what the person on call reads in the morning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from mmlib.ops.alerts import DAY, SESSION
+from mmlib.ops.daily import DailySummary
+from mmlib.reports.ab import ARM_COLUMNS
+from mmlib.reports.render import Provenance, Table, code, frame_table, num, render, when
+from mmlib.reports.stages import stage_table
+from mmlib.reports.verdict import gate_table, with_unit
+
+WHO = {"symbol": "Symbol", "arm": "Arm"}
+UPTIME = {
+    "first": "First tick",
+    "last": "Last tick",
+    "ticks": "Ticks",
+    "span_h": "Span [h]",
+    "uptime_pct": "Up [%]",
+    "gaps": "Outages",
+    "longest_gap_s": "Longest [s]",
+}
+CACHE = {
+    "n": "Ticks",
+    "hit_ratio": "Hit ratio",
+    "used_stale_pct": "Stale used [%]",
+    "cache_age_p50_ms": "Age p50 [ms]",
+    "cache_age_p95_ms": "Age p95 [ms]",
+    "deadline_miss_pct": "Deadline misses [%]",
+}
+GUARDS = {
+    "soft_pct": "Soft [% of ticks]",
+    "soft_triggers": "Soft triggers",
+    "hard_pct": "Hard [% of ticks]",
+    "hard_triggers": "Hard triggers",
+}
+ERRORS = {
+    "errors": "Errors",
+    "worst_minute": "In the worst minute",
+    "worst_at": "Worst minute",
+    "openings": "Breaker openings",
+    "open_ticks_pct": "Breaker open [% of ticks]",
+}
+MEMORY = {
+    "first_mb": "First [MB]",
+    "last_mb": "Last [MB]",
+    "lowest_mb": "Lowest [MB]",
+    "highest_mb": "Highest [MB]",
+    "steepest_mb_per_h": "Steepest hour [MB/h]",
+}
+RANKED = {
+    "symbol": "Symbol",
+    "n_fills": "Fills",
+    "notional": "Notional",
+    "pnl": "Result",
+    "net_bps": "Net [bps]",
+}
+
+
+def daily(summary: DailySummary, provenance: Provenance) -> str:
+    """The daily report.
+
+    Args:
+        summary: the judged day.
+        provenance: where this comes from.
+    """
+    s = summary
+    return render(
+        "daily.md.j2",
+        provenance,
+        s=s,
+        headline=_headline(s),
+        gates=gate_table(s.results),
+        fired=_fired(s.fired),
+        uptime=frame_table(s.uptime, {**WHO, **UPTIME}),
+        stages=stage_table(s.stages),
+        cache=frame_table(s.cache, {**WHO, **CACHE}),
+        edge=frame_table(s.edge, ARM_COLUMNS, empty="No fills."),
+        guards=frame_table(s.guards, {**WHO, **GUARDS}),
+        errors=frame_table(s.errors, {**WHO, **ERRORS}),
+        memory=frame_table(s.memory, MEMORY, empty="Memory was not reported."),
+        best=frame_table(s.best, RANKED, empty="No symbol traded."),
+        worst=frame_table(s.worst, RANKED, empty="No further symbol traded."),
+    )
+
+
+def _headline(s: DailySummary) -> str:
+    """The day in one line."""
+    if not s.totals["n_ticks"]:
+        return "No tick was written on this day."
+    fills = f"{num(s.totals['n_fills'])} fills, notional {num(s.totals['notional'])}"
+    return (
+        f"{num(s.totals['n_ticks'])} ticks, {fills}, net {num(s.totals['net_bps'])} bps of traded notional."
+    )
+
+
+def _fired(fired: pd.DataFrame) -> Table:
+    rows = [
+        (
+            row["severity"],
+            code(row["gate"]),
+            row["who"],
+            when(row["start"]),
+            when(row["end"]),
+            with_unit(row["worst"], row["unit"]),
+            code(row["rule"]),
+        )
+        for row in fired.to_dict("records")
+    ]
+    heads = ("Severity", "Criterion", "Who", "From", "To", "Worst>", "Rule")
+    return Table(heads, rows, "No stop or warning criterion fired.")
+
+
+def alert_rules(rules: pd.DataFrame, provenance: Provenance) -> str:
+    """The alert rules, for a person who is woken by one and for whoever writes them into a monitor.
+
+    Args:
+        rules: ``ops.alerts.alert_rules``.
+        provenance: where this comes from.
+    """
+    by_place: Mapping[str, pd.DataFrame] = {
+        place: rules[rules["where"] == place] for place in (SESSION, DAY) if len(rules)
+    }
+    return render(
+        "alert_rules.md.j2", provenance, count=len(rules), places={k: _rules(v) for k, v in by_place.items()}
+    )
+
+
+def _rules(rules: pd.DataFrame) -> Table:
+    rows = [
+        (
+            row["severity"],
+            row["name"],
+            code(row["gate"]),
+            code(row["expr"]),
+            row["for"] or None,
+            row["runbook"],
+        )
+        for row in rules.to_dict("records")
+    ]
+    return Table(("Severity", "Alert", "Gate", "Fires when", "For", "What to do first"), rows, "No rule.")

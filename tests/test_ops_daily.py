@@ -1,0 +1,227 @@
+"""The daily summary: health from gates and firings, uptime from gaps, firings exact, nothing from nothing."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmlib._io import UserError
+from mmlib.dtypes import Status
+from mmlib.feeds.columns import empty_frame
+from mmlib.gates.spec import GateBook, load_gates
+from mmlib.ops import alerts, daily, day_tables, firings
+from tests import make_days
+
+
+@pytest.fixture(scope="module")
+def book() -> GateBook:
+    return load_gates(Path(__file__).resolve().parents[1])
+
+
+def a_day(ticks: pd.DataFrame, fills: pd.DataFrame | None = None, **rest: int) -> daily.Day:
+    nothing = empty_frame("fills").drop(columns="_line")
+    return daily.Day(date(2025, 1, 15), ticks, nothing if fills is None else fills, **rest)
+
+
+def full(every_s: int = 10) -> pd.DataFrame:
+    return make_days.ticks(86400 // every_s, every_s=every_s)
+
+
+def test_a_good_day_is_healthy_and_adds_up(book: GateBook) -> None:
+    ticks = full()
+    fills = make_days.fills(ticks["ts"][::6])
+    found = daily.daily_summary(a_day(ticks, fills), book)
+    assert found.health == daily.HEALTHY
+    assert found.status is Status.PASS
+    assert found.actions == ()
+    assert found.totals["n_fills"] == len(fills)
+    assert found.totals["notional"] == pytest.approx((fills["price"] * fills["qty"]).sum())
+    assert found.totals["net_bps"] == pytest.approx(10.0)
+    assert found.uptime["uptime_pct"].tolist() == [100.0]
+    assert len(found.minutes) == 1440
+
+
+def test_a_day_without_ticks_is_no_data_never_pass(book: GateBook) -> None:
+    found = daily.daily_summary(a_day(empty_frame("ticks").drop(columns="_line")), book)
+    assert found.health == daily.NO_DATA
+    assert found.status is Status.NO_DATA
+    assert {r.status for r in found.results} == {Status.NO_DATA}
+    assert len(found.actions) == 1
+
+
+def test_only_the_hour_before_midnight_is_no_data(book: GateBook) -> None:
+    before = make_days.ticks(300, start=make_days.DAY - pd.Timedelta(hours=1))
+    assert daily.daily_summary(a_day(before), book).health == daily.NO_DATA
+
+
+def test_a_losing_day_is_degraded_and_says_what_to_do(book: GateBook) -> None:
+    ticks = full()
+    found = daily.daily_summary(a_day(ticks, make_days.fills(ticks["ts"][::6], edge=-0.1)), book)
+    assert found.health == daily.DEGRADED
+    assert any(a == f"daily.net_bps is not met: {book.get('daily.net_bps').runbook}" for a in found.actions)
+
+
+def test_a_day_without_fills_decides_nothing_about_money(book: GateBook) -> None:
+    found = daily.daily_summary(a_day(full()), book)
+    by_id = {r.id: r.status for r in found.results}
+    assert by_id["daily.net_bps"] is Status.NO_DATA
+    assert found.health == daily.DEGRADED
+    assert np.isnan(found.totals["net_bps"])
+
+
+def test_taking_everything_for_hours_is_critical(book: GateBook) -> None:
+    ticks = full()
+    found = daily.daily_summary(a_day(ticks, make_days.fills(ticks["ts"][::6], taker=True)), book)
+    assert found.health == daily.CRITICAL
+    assert {"daily.stop.taker_share", "soak.stop.taker_share"} <= set(found.fired["gate"])
+
+
+@pytest.mark.parametrize(("minutes", "fires"), [(10, False), (11, True)])
+def test_deadline_misses_fire_after_ten_minutes_and_not_before(
+    book: GateBook, minutes: int, fires: bool
+) -> None:
+    ticks = full()
+    first = 6 * 300
+    ticks.loc[first : first + 6 * minutes - 1, "deadline_miss"] = True
+    found = daily.daily_summary(a_day(ticks), book).fired
+    hit = found[found["gate"] == "soak.stop.deadline_miss"]
+    assert len(hit) == int(fires)
+    if fires:
+        row = hit.iloc[0]
+        assert row["start"] == make_days.DAY + pd.Timedelta(minutes=300)
+        assert row["end"] == make_days.DAY + pd.Timedelta(minutes=310)
+        assert row["fired"] == row["end"]
+        assert row["worst"] == 100.0
+        assert row["severity"] == "critical"
+
+
+def test_outages_are_counted_and_shown(book: GateBook) -> None:
+    ticks = full()
+    ticks = ticks.drop(index=range(1000, 1060)).reset_index(drop=True)
+    found = daily.daily_summary(a_day(ticks), book)
+    row = found.uptime.iloc[0]
+    assert (row["gaps"], row["longest_gap_s"], row["down_s"]) == (1, 610.0, 600.0)
+    assert row["uptime_pct"] == pytest.approx(100 * (1 - 600 / 86390))
+    assert any("1 outages, the longest 610 s" in action for action in found.actions)
+
+
+def test_quarantined_lines_are_reported(book: GateBook) -> None:
+    assert any("7 lines" in a for a in daily.daily_summary(a_day(full(), quarantined=7), book).actions)
+
+
+def test_the_hour_before_midnight_warms_trailing_metrics_but_is_not_counted(book: GateBook) -> None:
+    lead = make_days.ticks(360, start=make_days.DAY - pd.Timedelta(hours=1))
+    ticks = pd.concat([lead, full()], ignore_index=True)
+    found = daily.daily_summary(a_day(ticks), book)
+    assert found.totals["n_ticks"] == 8640
+    assert found.minutes["ts"].min() == make_days.DAY
+    assert np.isfinite(found.minutes["rss_slope_mb_per_h"].iloc[0])
+
+
+def test_guards_count_entries_and_shares() -> None:
+    ticks = make_days.ticks(10).assign(guard_level=[0, 1, 1, 0, 2, 2, 1, 0, 0, 1])
+    row = day_tables.guards(ticks).iloc[0]
+    assert (row["soft_pct"], row["hard_pct"]) == (40.0, 20.0)
+    assert (row["soft_triggers"], row["hard_triggers"]) == (3, 1)
+
+
+def test_errors_find_the_worst_minute_and_every_opening() -> None:
+    ticks = make_days.ticks(18)
+    ticks.loc[[2, 7, 8], "errors"] = [3, 2, 2]
+    ticks.loc[[0, 4, 5, 9], "breaker_open"] = True
+    row = day_tables.errors(ticks).iloc[0]
+    assert (row["errors"], row["worst_minute"], row["openings"]) == (7, 4, 3)
+    assert row["worst_at"] == make_days.DAY + pd.Timedelta(minutes=1)
+
+
+def test_cache_shares_and_age() -> None:
+    ticks = make_days.ticks(4).assign(
+        cache_hit=[True, True, True, False], cache_age_ms=[10.0, 10.0, np.nan, 500.0]
+    )
+    row = day_tables.cache(ticks).iloc[0]
+    assert row["hit_ratio"] == 0.75
+    assert row["cache_age_p50_ms"] == pytest.approx(10.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 8, 12])
+def test_a_symbol_is_ranked_once(count: int) -> None:
+    edge = pd.DataFrame(
+        {"symbol": [f"S{i}" for i in range(count)], "n_fills": 1, "notional": 1.0, "pnl": 0.0}
+    )
+    edge["net_bps"] = np.arange(count, dtype=float)
+    best, worst = day_tables.symbol_ranking(edge)
+    assert len(best) <= 5
+    assert len(worst) <= 3
+    assert not set(best["symbol"]) & set(worst["symbol"])
+    assert best["net_bps"].is_monotonic_decreasing
+    assert worst["net_bps"].is_monotonic_increasing
+    if count:
+        assert best["symbol"].iloc[0] == f"S{count - 1}"
+    if count > 1:
+        assert worst["symbol"].iloc[0] == "S0"
+
+
+def test_memory_of_a_feed_that_never_reports_it_is_no_row() -> None:
+    assert day_tables.memory(make_days.ticks(3).assign(rss_mb=np.nan), pd.DataFrame()).empty
+
+
+def test_firings_look_at_the_gate_arm_only_and_at_the_process_once(book: GateBook) -> None:
+    ts = pd.date_range(make_days.DAY, periods=30, freq="min")
+    both = [pd.DataFrame({"ts": ts, "symbol": "X", "arm": arm, "deadline_miss_pct": 3.0}) for arm in "AB"]
+    minutes = pd.concat(both, ignore_index=True).assign(rss_slope_mb_per_h=150.0)
+    gates = [book.get("ab.safety.deadline_miss"), book.get("soak.stop.memory_leak")]
+    found = firings.firings(minutes, gates)
+    assert found["who"].tolist() == ["X", "process"]
+
+
+@pytest.mark.parametrize("text", ["2025-02-30", "2025-1-1", "yesterday", "", "20250101", "2025-01-01T00"])
+def test_a_date_that_does_not_exist_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected YYYY-MM-DD"):
+        daily.load_day(tmp_path, text)
+
+
+def test_latest_is_the_last_day_with_a_file(tmp_path: Path) -> None:
+    for name in ("20250114", "20250116", "20259999", "x"):
+        (tmp_path / f"pipeline_ticks_{name}.jsonl").touch()
+    assert daily.parse_date("latest", tmp_path) == date(2025, 1, 16)
+
+
+def test_an_absent_directory_is_a_day_without_data(tmp_path: Path, book: GateBook) -> None:
+    found = daily.daily_summary(daily.load_day(tmp_path / "none", "2025-01-15"), book)
+    assert found.health == daily.NO_DATA
+
+
+def test_every_stop_criterion_has_an_alert(book: GateBook) -> None:
+    rules = alerts.alert_rules(book).set_index("gate")
+    for gate in book:
+        if gate.kind == "sustained":
+            assert gate.id in rules.index
+    row = rules.loc["soak.stop.deadline_miss"]
+    assert (row["name"], row["expr"], row["for"]) == (
+        "SoakStopDeadlineMiss",
+        "finishline_deadline_miss_pct > 5",
+        "10m",
+    )
+    assert rules.loc["ab.safety.deadline_miss", "expr"] == 'finishline_deadline_miss_pct{arm="B"} >= 2'
+    assert rules.loc["daily.net_bps", "expr"] == "finishline_net_bps <= 0"
+    assert rules["name"].is_unique
+
+
+def test_a_rule_taken_out_of_the_document_is_noticed(book: GateBook) -> None:
+    text = "\n".join(f"`{g.id}` `{alerts.expression(g)}`" for g in book)
+    assert alerts.uncovered(book, text) == []
+    assert alerts.uncovered(book, text.replace("hit_ratio < 0.5", "hit_ratio < 0.4")) == [
+        "soak.stop.hit_ratio"
+    ]
+    assert "soak.stop.taker_share" in alerts.uncovered(book, "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (90, "90s"), (600, "10m"), (3600, "1h"), (5400, "90m")]
+)
+def test_durations_as_prometheus_writes_them(seconds: float, text: str) -> None:
+    assert alerts.duration(seconds) == text
