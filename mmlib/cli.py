@@ -277,9 +277,11 @@ def _execute(
 ) -> int:
     from mmlib.config.load import parse_sets
     from mmlib.workflow import verbs
-    from mmlib.workflow.params import check_symbols
+    from mmlib.workflow.params import check_parameters, check_symbols
     from mmlib.workflow.plan import Options
 
+    for given in steps.values():
+        check_parameters(given)
     options = Options(
         source=getattr(args, "source", ""),
         symbols=check_symbols(args.symbols) if getattr(args, "symbols", "") else (),

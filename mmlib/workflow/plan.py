@@ -49,7 +49,7 @@ def plan(
     Raises:
         UserError: anything that is missing, misspelt or out of range.
     """
-    from mmlib.config.load import ensure_params, load_config, shipped_dir
+    from mmlib.config.load import ensure_params, load_config
     from mmlib.config.profiles import load_profile
     from mmlib.gates.spec import load_gates
 
@@ -59,8 +59,15 @@ def plan(
     sets = {**(loaded.sets if loaded else {}), **chosen.sets}
     load_config(ws, sets=sets)
     load_gates(ws)
-    home = notebooks or shipped_dir("notebooks")
+    home = notebooks or notebooks_dir()
     return [_planned(ws, step, home, loaded, chosen, sets) for step in steps]
+
+
+def notebooks_dir() -> Path:
+    """Where the notebooks of this installation are."""
+    from mmlib.config.load import shipped_dir
+
+    return shipped_dir("notebooks")
 
 
 def absolute_source(source: str, base: Path) -> str:

@@ -80,11 +80,9 @@ def execute(
     Raises:
         UserError: bad input that was found before the first notebook started.
     """
-    from mmlib.config.load import ensure_params
     from mmlib.workflow.site import build_site
 
-    if not (ws / "params").exists() and ensure_params(ws):
-        sys.stderr.write(f"{ws / 'params'}: not there yet; the shipped parameters were copied\n")
+    _give_params(ws)
     planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=notebooks)
     with Reporter(len(planned)) as report:
         run_id, outcomes = run_steps(ws, planned, profile=profile, resume=resume, on_event=report)
@@ -101,6 +99,7 @@ def validate_baseline(ws: Path) -> tuple[str, list[dict[str, Any]], int]:
     from mmlib.gates.result import aggregate
     from mmlib.workflow.table import GateTable
 
+    _give_params(ws)
     results = validate(ws)
     verdict = aggregate(results, "baseline")
     rows = [result.to_dict() for result in results]
@@ -115,6 +114,7 @@ def roll_back(ws: Path, flags: Sequence[str], gradual: str | None, reason: str) 
     """
     from mmlib.config.rollback import rollback
 
+    _give_params(ws)
     if flags and gradual:
         raise UserError("rollback: --flag and --gradual were both given; expected one of them, or neither")
     report = rollback(ws, flags=list(flags) or None, gradual=gradual, reason=reason)
@@ -140,15 +140,23 @@ def open_lab(ws: Path) -> int:
     """Run JupyterLab on the workspace's notebooks; without any, the shipped ones are copied there."""
     import subprocess
 
-    from mmlib.config.load import ensure_params, shipped_dir
+    from mmlib.config.load import shipped_dir
 
-    ensure_params(ws)
+    _give_params(ws)
     home = ws / "notebooks"
     shipped = shipped_dir("notebooks")
     if not home.exists():
         for path in sorted(shipped.glob("*.ipynb")):
             write_atomic(home / path.name, path.read_bytes())
     return subprocess.call([sys.executable, "-m", "jupyterlab", f"--notebook-dir={home}"])
+
+
+def _give_params(ws: Path) -> None:
+    """Copy the shipped parameter files that the workspace lacks, and say so."""
+    from mmlib.config.load import ensure_params
+
+    if ensure_params(ws):
+        sys.stderr.write(f"{ws / 'params'}: was not complete; the shipped parameters were copied\n")
 
 
 def _verdict(ws: Path, profile: str, keys: Sequence[str]) -> Readiness | None:
