@@ -70,7 +70,7 @@ def test_the_stages_of_the_experiment_share_their_gates() -> None:
     assert [g.id for g in book.step("ab_50")] == [g.id for g in book.step("ab")]
     assert {g.step for g in book.step("ab_50")} == {"ab_50"}
     with pytest.raises(UserError, match="did you mean shadow"):
-        book.step("shaddow")
+        book.step("shadwo")
     with pytest.raises(UserError, match="ab_20"):
         book.step("ab_20")
 
@@ -96,7 +96,11 @@ def test_a_misspelt_gate_is_refused_with_the_nearest() -> None:
             r"shadow.hit_ratio is missing; found shadow.hit_rato",
         ),
         ("id: shadow.fetch_md_p95", "id: shadow.hit_ratio", r":\d+: gate shadow.hit_ratio: found twice"),
-        ("    limit: 0.7", "    limt: 0.7", r"gate shadow.hit_ratio: limt: unknown key; did you mean limit"),
+        (
+            "    limit: 0.7",
+            "    limmit: 0.7",
+            r"gate shadow.hit_ratio: limmit: unknown key; did you mean limit",
+        ),
         ("    limit: 0.7\n", "", r"gate shadow.hit_ratio: limit: missing"),
         ("    limit: 0.7", "    limit: .nan", "expected a finite number"),
         ("    limit: 0.7", "    limit: .inf", "expected a finite number"),
@@ -110,13 +114,13 @@ def test_a_misspelt_gate_is_refused_with_the_nearest() -> None:
             r"gate shadow.hit_ratio: op: .*found =>",
         ),
         ('    unit: "1"\n', "    unit: pct\n", "expected '1', the unit of hit_ratio, found 'pct'"),
-        ("    step: shadow", "    step: shaddow", "step: .*did you mean shadow"),
+        ("    step: shadow", "    step: shadwo", "step: .*did you mean shadow"),
         ("    min_n: 100", "    min_n: 0", "min_n"),
         ("    min_n: 100", "    for_s: 60", "only a sustained gate has it"),
         ("    for_s: 600\n", "", "expected for_s and an interval_s above 0"),
         ("    bound: 0.0\n", "", "expected in a comparison gate"),
         ("schema: 1", "schema: 2", "schema: expected 1, found 2"),
-        ("schema: 1", "shema: 1", "expected the two keys"),
+        ("schema: 1", "scheme: 1", "expected the two keys"),
         ("schema: 1", "schema: !!python/object/apply:os.system ['true']", r":\d+: not plain YAML"),
         ("  - id: prep.config", "  - just text\n  - id: prep.config", r":\d+: expected a gate"),
         ("    limit: 0.7", "    limit: [0.7]", "found a list"),
