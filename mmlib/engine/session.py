@@ -22,7 +22,7 @@ from mmlib.engine.replay import replay_symbol
 from mmlib.feeds.sidecar import NAME as SIDECAR
 from mmlib.feeds.sidecar import write_sidecar
 from mmlib.feeds.writer import FeedWriter
-from mmlib.market.source import open_source
+from mmlib.market.source import open_source, parse_uri
 
 _S = 1_000_000_000
 Progress = Callable[[str, float], None]
@@ -268,3 +268,18 @@ def _swap(partial: Path, feeds: Path) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def obtain_feeds(spec: SessionSpec, config: Config, feeds: Path, *, quarantine: Path | None = None) -> Path:
+    """Directory of the feeds that a step works on: a desk's own (``feeds:DIR``), or those of a session run now.
+
+    Raises:
+        UserError: as ``run_session``; or a desk's directory that does not exist.
+    """
+    kind, rest = parse_uri(spec.uri)
+    if kind != "feeds":
+        return run_session(spec, config, feeds, quarantine=quarantine).feeds
+    directory = Path(rest).expanduser()
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such directory; expected feeds as feeds:DIR")
+    return directory

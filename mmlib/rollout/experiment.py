@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.inference.sequence import confidence_sequence
-from mmlib.inference.srm import sample_ratio_p_value
+from mmlib.inference.srm import srm_p_value
 
 ESTIMATOR = "paired: both arms on the same market, mean over symbols of B - A per bucket"
 MIN_COVERAGE = 0.9  # of a bucket's ticks; buckets with less are left out and counted
@@ -25,7 +25,7 @@ class Experiment:
 
     Attributes:
         pairs: one row a (symbol, bucket) with both arms: net, slippage, their differences.
-        net, slippage: effect by bucket: bucket, delta, mean, lower, upper [bps] (time-uniform, two-sided).
+        net, slippage: effect by bucket: bucket, delta, mean, lower, upper, std [bps] (time-uniform, two-sided).
         left_out: buckets without a pair, with the reason.
         delivered: buckets with data by arm.
         srm_p: probability of so uneven a delivery under the planned one to one; NaN without units.
@@ -37,6 +37,7 @@ class Experiment:
     left_out: pd.DataFrame
     delivered: dict[str, int]
     srm_p: float
+    planned_buckets: int
 
     @property
     def buckets(self) -> int:
@@ -58,7 +59,7 @@ def paired_experiment(money: pd.DataFrame, *, planned_buckets: int) -> Experimen
         values=["net_bps", "slippage_bps", "notional"],
         observed=True,
     )
-    wide.columns = [f"{name}_{arm}" for name, arm in wide.columns]
+    wide.columns = pd.Index(["_".join(map(str, pair)) for pair in wide.columns])
     for name in ("net_bps", "slippage_bps", "notional"):
         for arm in ("A", "B"):
             if f"{name}_{arm}" not in wide:
@@ -69,30 +70,30 @@ def paired_experiment(money: pd.DataFrame, *, planned_buckets: int) -> Experimen
     whole = wide["delta_net_bps"].notna() & wide["delta_slippage_bps"].notna()
     pairs = wide[whole].reset_index(drop=True)
     delivered = {arm: int((good["arm"] == arm).sum()) for arm in ("A", "B")}
-    counts = [delivered["A"], delivered["B"]]
     return Experiment(
         pairs=pairs,
-        net=effect(pairs, "delta_net_bps", planned_buckets),
-        slippage=effect(pairs, "delta_slippage_bps", planned_buckets),
+        net=effect(pairs, "delta_net_bps", max(planned_buckets, 2)),
+        slippage=effect(pairs, "delta_slippage_bps", max(planned_buckets, 2)),
         left_out=_left_out(money, pairs),
         delivered=delivered,
-        srm_p=sample_ratio_p_value(counts, [0.5, 0.5]) if sum(counts) else float("nan"),
+        srm_p=srm_p_value(delivered, {"A": 0.5, "B": 0.5}),
+        planned_buckets=max(planned_buckets, 2),
     )
 
 
 def effect(pairs: pd.DataFrame, column: str, planned_buckets: int) -> pd.DataFrame:
-    """Effect after each bucket: bucket, delta, mean, lower, upper; bounds are infinite while nothing can be said."""
+    """Effect after each bucket: bucket, delta, mean, lower, upper, std; bounds are infinite while nothing can be said."""
     series = pairs.groupby("bucket", observed=True)[column].mean().sort_index()
     values = series.to_numpy(dtype=np.float64)
-    bands = confidence_sequence(values, alpha=ALPHA, planned_n=max(planned_buckets, 2))
-    n = np.arange(1, len(values) + 1)
+    bands = confidence_sequence(values, alpha=ALPHA, planned_n=planned_buckets)
     return pd.DataFrame(
         {
             "bucket": series.index,
             "delta": values,
-            "mean": np.cumsum(values) / n,
+            "mean": bands.mean,
             "lower": bands.lower,
             "upper": bands.upper,
+            "std": bands.std,
         }
     )
 

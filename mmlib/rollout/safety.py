@@ -37,7 +37,7 @@ def series(frame: pd.DataFrame, metric: str) -> Series:
     result: Series = {}
     for symbol, part in frame.groupby("symbol", observed=True):
         result[str(symbol)] = (
-            part["ts"].to_numpy(dtype="datetime64[ns]").astype(np.int64),
+            _ns(part["ts"]),
             part[metric].to_numpy(dtype=np.float64),
         )
     return result
@@ -49,11 +49,14 @@ def harm_series(effect: pd.DataFrame, ts: pd.Series, bucket_s: int) -> Series:
     The literal rule (the point estimate of the last hour above zero) fires by chance on arms without any difference; this
     one fires when harm is established at the level of the sequence.
     """
-    known_at = (
-        (effect["bucket"] + pd.Timedelta(seconds=bucket_s)).to_numpy(dtype="datetime64[ns]").astype(np.int64)
-    )
-    at = np.sort(ts.unique().astype("datetime64[ns]").astype(np.int64))
+    known_at = _ns(effect["bucket"] + pd.Timedelta(seconds=bucket_s))
+    at = np.unique(_ns(ts))
     index = np.searchsorted(known_at, at, side="right") - 1
     lower = effect["lower"].to_numpy(dtype=np.float64)
     values = np.where(index >= 0, lower[np.maximum(index, 0)] if len(lower) else np.nan, np.nan)
     return {"all symbols": (at, values)}
+
+
+def _ns(times: pd.Series) -> np.ndarray:
+    """Times as int64 nanoseconds since 1970 UTC."""
+    return times.to_numpy(dtype="datetime64[ns]").astype(np.int64)

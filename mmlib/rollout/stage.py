@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from mmlib.dtypes import Status
@@ -18,7 +17,8 @@ from mmlib.gates.evaluate import (
 )
 from mmlib.gates.result import GateResult
 from mmlib.gates.spec import GateBook
-from mmlib.rollout.experiment import ESTIMATOR, Experiment
+from mmlib.inference.sequence import needed_n
+from mmlib.rollout.experiment import ALPHA, ESTIMATOR, Experiment
 from mmlib.rollout.safety import harm_series, series
 
 BUCKET_S = 3600
@@ -171,19 +171,18 @@ def _why_no_pairs(experiment: Experiment) -> str:
 
 
 def hours_needed(experiment: Experiment, target: float) -> float | None:
-    """Hours until the interval's half width would be the effect seen, were it to stay; None when it cannot be told.
+    """More hours until the lower bound is above zero, were mean and spread to stay; None when they never would be.
 
-    The half width of the sequence shrinks about as 1/sqrt(n); with mean d and half width w after n buckets, a lower bound
-    above zero needs about n (w / d)^2 buckets. Only an effect at or above ``target`` can be accepted at all.
+    An effect below ``target`` cannot be accepted however long one waits, and says None.
     """
-    if experiment.buckets < 2:
+    if not experiment.buckets:
         return None
     last = experiment.net.iloc[-1]
-    mean, half = float(last["mean"]), float(last["upper"] - last["lower"]) / 2.0
-    if not np.isfinite(half) or mean < target or last["lower"] > 0:
+    if not last["mean"] >= target or last["lower"] > 0:
         return None
-    total = experiment.buckets * (half / mean) ** 2
-    return max(total - experiment.buckets, 0.0) * BUCKET_S / 3600.0
+    planned = experiment.planned_buckets
+    total = needed_n(float(last["mean"]), float(last["std"]), bound=0.0, planned_n=planned, alpha=ALPHA)
+    return None if total is None else max(total - experiment.buckets, 0) * BUCKET_S / 3600.0
 
 
 def _action(
