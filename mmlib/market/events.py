@@ -180,10 +180,10 @@ def _latest(keys: np.ndarray, places: np.ndarray, upto: np.ndarray) -> np.ndarra
 
 
 def infer_instrument(prices: np.ndarray, quantities: np.ndarray) -> tuple[float, float]:
-    """Tick and lot size: the largest 1, 2, 2.5 or 5 times a power of ten that divides every value seen.
+    """Tick and lot size: the largest usual step that divides every value seen.
 
-    Where a recording is short this can only be too coarse for what it does not hold; declare the instrument
-    then.
+    Usual are 1, 2, 2.5 and 5 times a power of ten for ticks, powers of ten for lots. A short recording may
+    suggest too coarse a step for what it does not hold; declare the instrument then.
 
     Args:
         prices: ``float64[n]``, above 0, whole multiples of 1e-8.
@@ -192,21 +192,16 @@ def infer_instrument(prices: np.ndarray, quantities: np.ndarray) -> tuple[float,
     Returns:
         ``(tick_size, lot_size)``; 1e-8 where there is nothing to infer from.
     """
-    return _step(prices), _step(quantities)
+    return _step(prices, (4, 8, 10, 20)), _step(quantities, (4,))
 
 
-def _step(values: np.ndarray) -> float:
-    units = np.rint(np.asarray(values, np.float64) * _SCALE).astype(np.int64)
-    divisor = int(np.gcd.reduce(units)) if len(units) else 0
-    if divisor == 0:
-        return 1.0 / _SCALE
-    best = 1
-    for exponent in range(len(str(divisor))):
-        for quarters in (4, 8, 10, 20):
-            step, rest = divmod(quarters * 10**exponent, 4)
-            if rest == 0 and divisor % step == 0:
-                best = max(best, step)
-    return best / _SCALE
+def _step(values: np.ndarray, quarters: tuple[int, ...]) -> float:
+    """The largest ``quarters / 4`` times a power of ten that divides all values."""
+    divisor = int(np.gcd.reduce(np.rint(np.asarray(values, np.float64) * _SCALE).astype(np.int64), initial=0))
+    steps = [q * 10**exponent for exponent in range(len(str(divisor))) for q in quarters]
+    return (
+        max((s // 4 for s in steps if divisor and s % 4 == 0 and divisor % (s // 4) == 0), default=1) / _SCALE
+    )
 
 
 def round_half_away(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmlib._io import UserError
-from mmlib.dtypes import FLAG_LOCAL, Grade
+from mmlib.dtypes import Grade
 from mmlib.market.events import book_before, snapshot_rows
 from mmlib.market.lines import Lines
 from mmlib.market.source import CHUNK_ROWS, FeedLatency, Instrument
@@ -75,7 +75,7 @@ class RecordedSource:
                 yield from self._window(start, end, shift)
             elif end > self.start_ns:
                 if k:
-                    yield _clear(self._events, shift)
+                    yield self._clear(shift)
                 yield from self._rows(self._events, self.start_ns, end, shift)
 
     def _window(self, start: int, end: int, shift: int) -> Iterator[np.ndarray]:
@@ -87,6 +87,12 @@ class RecordedSource:
         opening["exch_ts_ns"] = min(start, int(inside["exch_ts_ns"].min()))
         yield from self._rows(opening, start, end, shift)
         yield from self._rows(inside, start, end, shift)
+
+    def _clear(self, shift: int) -> np.ndarray:
+        """A clear of both sides at the beginning of a tile."""
+        none = np.zeros(0)
+        first_exch = int(self._events["exch_ts_ns"].min())
+        return snapshot_rows(none, none, none, none, first_exch + shift, self.start_ns + shift)
 
     @staticmethod
     def _rows(events: np.ndarray, start: int, end: int, shift: int) -> Iterator[np.ndarray]:
@@ -102,15 +108,6 @@ class RecordedSource:
 
 def _arrivals(events: np.ndarray, start: int, end: int) -> np.ndarray:
     return np.asarray((events["local_ts_ns"] >= start) & (events["local_ts_ns"] < end))
-
-
-def _clear(events: np.ndarray, shift: int) -> np.ndarray:
-    """A clear of both sides at the beginning of a tile."""
-    nothing = np.zeros(0)
-    first_local = events[events["flags"] & FLAG_LOCAL != 0]["local_ts_ns"][0]
-    return snapshot_rows(
-        nothing, nothing, nothing, nothing, int(events["exch_ts_ns"].min()) + shift, int(first_local) + shift
-    )
 
 
 def open_recording(path: Path, options: ReaderOptions, tiles: int) -> RecordedSource:

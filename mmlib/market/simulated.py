@@ -115,7 +115,7 @@ class SimulatedSource:
         head = current.book_rows(self.instrument, self.start_ns, self.start_ns)
         begun = start == self.start_ns
         while True:
-            out = np.zeros(CHUNK_ROWS, EVENT)
+            out = np.zeros(self._rows_until(end_ns, _times(current)[1]), EVENT)
             out[: len(head)] = head
             n = len(head) + self._fill(current, out[len(head) :])
             local_ns = out["local_ts_ns"][:n]
@@ -131,6 +131,13 @@ class SimulatedSource:
             if last < n:
                 return
             head = head[:0] if begun else current.book_rows(self.instrument, *_times(current))
+
+    def _rows_until(self, end_ns: int | None, now_ns: int) -> int:
+        """Rows to ask for at once: a whole chunk, or a rough upper estimate where the window is shorter."""
+        if end_ns is None:
+            return CHUNK_ROWS
+        expected = 4.0 * float(self._params["rate_per_s"][0]) * (end_ns - now_ns) / 1e9
+        return int(min(CHUNK_ROWS, 1024 + expected))
 
     def _fill(self, current: _Flow, out: np.ndarray) -> int:
         """Continue the stream into ``out``; rows written."""

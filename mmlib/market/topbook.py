@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from mmlib.market.lines import Lines, Quarantine
 from mmlib.market.recorded import ReaderOptions, Recording, count_gaps
 from mmlib.market.source import FeedLatency, Instrument
 
-_DEPTH_HEADER = b"time_seconds,bid_price_bid_size,ask_price_ask_size"
-_TRADE_HEADER = b"time_seconds,price,size,is_buyer_maker"
+_COUNTERS = ("lines", "events", "bad_lines", "crossed", "one_sided", "time_backwards", "truncated")
+_CROSSED = "crossed: the bid is at or above the ask"
+_ONE_SIDED = "one side is empty"
 _NAME = re.compile(r"(?:.*__)?(?P<pair>[a-z0-9]+-[a-z0-9]+)__.*(?P<kind>market-depth|trade)\.csv(?:\.gz)?")
 _EARLIEST_S, _LATEST_S = 1e9, 4e9  # 2001 to 2096
 _LARGEST = 4e10
@@ -29,6 +30,15 @@ _MAX_TICKS = 2**31 - 1
 
 class _BadRow(ValueError):
     """The row cannot be used; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class _Format:
+    """One kind of file."""
+
+    header: bytes
+    columns: int  # numbers in a row
+    parse: Callable[[bytes], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,10 @@ def read_topbook(path: Path, options: ReaderOptions) -> Recording:
         UserError: no such files, another header, the symbol not among them, no usable row.
     """
     depth_files, trade_files = _files(path, options.symbol)
-    depth = _read(depth_files, _DEPTH_HEADER, _depth_row, options.quarantine_dir)
-    trades = _read(trade_files, _TRADE_HEADER, _trade_row, options.quarantine_dir)
+    depth = _read(depth_files, _DEPTH, options.quarantine_dir)
+    trades = _read(trade_files, _TRADE, options.quarantine_dir)
     if not len(depth.values):
-        raise UserError(f"{path}: no usable row of market depth; expected {_DEPTH_HEADER.decode()}")
+        raise UserError(f"{path}: no usable row of market depth; expected {_DEPTH.header.decode()}")
     book, prints = depth.values, trades.values
     prices = np.concatenate([book[:, 1], book[:, 3], prints[:, 1]])
     sizes = np.concatenate([book[:, 2], book[:, 4], prints[:, 2]])
@@ -62,6 +72,8 @@ def read_topbook(path: Path, options: ReaderOptions) -> Recording:
         raise UserError(
             f"{path}: a price is beyond {_MAX_TICKS} ticks of {instrument.tick_size:g}; declare a larger tick"
         )
+    bid_ticks, ask_ticks = (round_half_away(book[:, c] / instrument.tick_size) for c in (1, 3))
+    book = book[bid_ticks < ask_ticks]  # a declared tick may be too coarse for the narrowest spreads
     sha256 = sha256_json({file.name: sha256_file(file) for file in [*depth_files, *trade_files]})
     rng = np.random.default_rng(
         int.from_bytes(hashlib.sha256(f"{options.seed}|{sha256}".encode()).digest()[:8], "big")
@@ -69,6 +81,7 @@ def read_topbook(path: Path, options: ReaderOptions) -> Recording:
     events = _arrange(_book_rows(book, instrument), _trade_rows(prints, instrument), options.latency, rng)
     refresh_ms, label = refresh_model(options.latency, "the recording carries no arrival times")
     quality = {name: depth.quality[name] + trades.quality[name] for name in depth.quality}
+    quality["crossed"] += len(bid_ticks) - len(book)
     quality |= {"rows": len(events), "gaps_over_60s": count_gaps((book[:, 0] * 1e9).astype(np.int64))}
     cut = "; a file is cut off, what it holds was read" if quality["truncated"] else ""
     missing = "" if len(prints) else "; without trades"
@@ -107,48 +120,22 @@ def _files(path: Path, symbol: str) -> tuple[list[Path], list[Path]]:
     return depth, trades
 
 
-def _read(
-    files: list[Path],
-    header: bytes,
-    parse: Callable[[bytes], tuple[float, ...]],
-    quarantine_dir: Path | None,
-) -> _Table:
+def _read(files: list[Path], form: _Format, quarantine_dir: Path | None) -> _Table:
     """Rows of files in time order; rows that cannot be used, or go back in time, are in quarantine."""
-    rows: list[tuple[float, ...]] = []
-    places: list[tuple[int, int]] = []
-    quality = dict.fromkeys(
-        ("lines", "events", "bad_lines", "crossed", "one_sided", "time_backwards", "truncated"), 0
-    )
+    quality = dict.fromkeys(_COUNTERS, 0)
     quarantines = [Quarantine(file) for file in files]
-    for index, file in enumerate(files):
-        lines = Lines(file)
-        number = 0
-        for number, raw in enumerate(lines, 1):
-            if number == 1:
-                if raw.strip() != header:
-                    raise UserError(f"{file}:1: another header; expected {header.decode()}")
-                continue
-            try:
-                rows.append(parse(raw))
-                places.append((index, number))
-            except ValueError as exc:
-                reason = str(exc) if isinstance(exc, _BadRow) else "not the numbers expected"
-                quality["crossed"] += reason == "crossed"
-                quality["one_sided"] += reason == "one side is empty"
-                quarantines[index].add(number, reason, raw)
-        if lines.torn:
-            quarantines[index].add(number + 1, "cut off", lines.torn)
-        quality["lines"] += number
-        quality["truncated"] += lines.truncated
-    values = np.array(rows, np.float64).reshape(
-        len(rows), header.count(b",") + 1 + 2 * header.count(b"_size,")
-    )
+    rows: list[tuple[float, ...]] = []
+    places: list[tuple[Quarantine, int]] = []
+    for quarantine in quarantines:
+        for number, row in _parse(form, quarantine, quality):
+            rows.append(row)
+            places.append((quarantine, number))
+    values = np.array(rows, np.float64).reshape(len(rows), form.columns)
     keep = longest_in_order(values[:, 0])
     for at in np.flatnonzero(~keep).tolist():
-        index, number = places[at]
-        quarantines[index].add(
-            number, "goes back in time, or jumps ahead of what follows", repr(rows[at]).encode()
-        )
+        quarantine, number = places[at]
+        shown = ",".join(f"{value:.12g}" for value in rows[at]).encode()
+        quarantine.add(number, "goes back in time, or jumps ahead of what follows", shown)
     for quarantine in quarantines:
         quarantine.save(quarantine_dir)
     quality["time_backwards"] = int((~keep).sum())
@@ -157,15 +144,41 @@ def _read(
     return _Table(values[keep], quality)
 
 
+def _parse(
+    form: _Format, quarantine: Quarantine, quality: dict[str, int]
+) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """Line number and numbers of each usable row of one file; the others are counted and kept aside."""
+    lines = Lines(quarantine.path)
+    number = 0
+    for number, raw in enumerate(lines, 1):
+        if number == 1:
+            if raw.strip() != form.header:
+                raise UserError(f"{quarantine.path}:1: another header; expected {form.header.decode()}")
+            continue
+        if not raw.strip():
+            continue
+        try:
+            yield number, form.parse(raw)
+        except ValueError as exc:
+            reason = str(exc) if isinstance(exc, _BadRow) else "not the numbers expected"
+            quality["crossed"] += reason == _CROSSED
+            quality["one_sided"] += reason == _ONE_SIDED
+            quarantine.add(number, reason, raw)
+    if lines.torn:
+        quarantine.add(number + 1, "cut off", lines.torn)
+    quality["lines"] += number
+    quality["truncated"] += lines.truncated
+
+
 def _depth_row(raw: bytes) -> tuple[float, ...]:
     """``time, bid, bid size, ask, ask size``."""
     time, bid_text, ask_text = raw.split(b",")
     bid, bid_size = map(float, bid_text.split(b"_")) if bid_text.strip() else (math.nan, 0.0)
     ask, ask_size = map(float, ask_text.split(b"_")) if ask_text.strip() else (math.nan, 0.0)
     if not (bid_size > 0.0 and ask_size > 0.0 and bid > 0.0 and ask > 0.0):
-        raise _BadRow("one side is empty")
+        raise _BadRow(_ONE_SIDED)
     if bid >= ask:
-        raise _BadRow("crossed")
+        raise _BadRow(_CROSSED)
     return _checked((float(time), bid, bid_size, ask, ask_size))
 
 
@@ -184,6 +197,10 @@ def _checked(row: tuple[float, ...]) -> tuple[float, ...]:
     if not max(row[1:]) < _LARGEST:
         raise _BadRow("a number is out of range")
     return row
+
+
+_DEPTH = _Format(b"time_seconds,bid_price_bid_size,ask_price_ask_size", 5, _depth_row)
+_TRADE = _Format(b"time_seconds,price,size,is_buyer_maker", 4, _trade_row)
 
 
 def _times_ns(seconds: np.ndarray) -> np.ndarray:
