@@ -186,6 +186,7 @@ def test_every_metric_is_described() -> None:
         (600, "10 min"),
         (3600, "1 h"),
         (5400, "1.5 h"),
+        (342.2, "5.7 min"),
         (86400, "24 h"),
     ],
 )

@@ -49,14 +49,14 @@ def lacking(gate: Gate, n: int, span_s: float) -> str:
         return f"{n} samples, at least {gate.min_n} needed"
     needed = max(gate.min_span_s, gate.for_s)
     if span_s < SPAN_TOLERANCE * needed:
-        return f"covers {duration_text(round(span_s))}, at least {duration_text(needed)} needed"
+        return f"covers {duration_text(span_s)}, at least {duration_text(needed)} needed"
     return ""
 
 
 def cut_short(span_s: float, planned_span_s: float) -> str:
     """Why a run does not cover its plan; empty when it does."""
     if span_s < SPAN_TOLERANCE * planned_span_s:
-        return f"cut short: covers {duration_text(round(span_s))} of {duration_text(planned_span_s)} planned"
+        return f"cut short: covers {duration_text(span_s)} of {duration_text(planned_span_s)} planned"
     return ""
 
 

@@ -308,9 +308,9 @@ def _short(value: Any) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds in words a person reads: ``90 s``, ``10 min``, ``1 h``, ``1.5 h``."""
-    if seconds >= 3600 and seconds % 1800 == 0:
-        return f"{seconds / 3600:g} h"
-    if seconds >= 60 and seconds % 60 == 0:
-        return f"{seconds / 60:g} min"
-    return f"{seconds:g} s"
+    """Seconds in words a person reads, three digits or so: ``90 s``, ``10 min``, ``1 h``, ``5.7 min``, ``26.3 h``."""
+    if seconds >= 7200 or seconds in (3600, 5400):
+        return f"{round(seconds / 3600, 1):g} h"
+    if seconds >= 120 or seconds == 60:
+        return f"{round(seconds / 60, 1):g} min"
+    return f"{round(seconds, 1):g} s"
