@@ -147,6 +147,7 @@ def test_flags_registry_counts_what_differs() -> None:
     }
     text = prep.feature_flags_registry(pd.DataFrame([{"name": "pipeline.enabled", **row}]), STAMP)
     assert "1 of 1 flags differ from their default: `pipeline.enabled`." in text
+    assert "| `pipeline.enabled` | Quoting at all | yes | no | finishline rollback |" in text
     assert "no flag is registered" in prep.feature_flags_registry(pd.DataFrame(), STAMP).lower()
 
 

@@ -82,7 +82,7 @@ def _columns(kept: pd.DataFrame) -> Table:
         for name in metrics:
             known = part[name].dropna()
             numbers = [known.min(), known.median(), known.max()] if len(known) else [None] * 3
-            rows.append((" ".join(str(v) for v in values), code(name), len(known), *numbers))
+            rows.append((" ".join(str(v) for v in values), name, len(known), *numbers))
     frame = pd.DataFrame(rows, columns=["who", "metric", "n", "low", "mid", "high"])
     headings = {
         "who": "Symbol",
@@ -92,7 +92,7 @@ def _columns(kept: pd.DataFrame) -> Table:
         "mid": "Median",
         "high": "Highest",
     }
-    return frame_table(frame, headings, empty="No interval was kept.")
+    return frame_table(frame, headings, empty="No interval was kept.", as_code=("metric",))
 
 
 def _plain(value: Any) -> Any:

@@ -102,18 +102,18 @@ def feature_flags_registry(rows: pd.DataFrame, provenance: Provenance) -> str:
     """docs/FEATURE_FLAGS_REGISTRY.md: every flag, what it does, and how it is taken back.
 
     Args:
-        rows: name, description, default, current, rollback; one row a flag.
+        rows: name, description, default, current, rollback, optionally unit and required; one row a flag.
         provenance: where this comes from.
     """
-    shown = rows.assign(name=[code(name) for name in rows["name"]]) if len(rows) else rows
     columns = {
         "name": "Flag",
         "description": "What it does",
+        "unit": "Unit",
         "default": "Default",
         "current": "Now",
+        "required": "Required",
         "rollback": "Taken back by",
     }
-    changed = rows[rows["default"].astype(str) != rows["current"].astype(str)] if len(rows) else rows
-    names = [str(name) for name in changed["name"]] if len(changed) else []
-    table = frame_table(shown, columns, empty="No flag is registered.")
-    return render("feature_flags_registry.md.j2", provenance, flags=table, changed=names, count=len(rows))
+    changed = [str(row["name"]) for row in rows.to_dict("records") if row["default"] != row["current"]]
+    table = frame_table(rows, columns, empty="No flag is registered.", as_code=("name",))
+    return render("feature_flags_registry.md.j2", provenance, flags=table, changed=changed, count=len(rows))

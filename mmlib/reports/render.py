@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -115,17 +115,21 @@ def _cell(value: object) -> str:
     return md(when(value)) if isinstance(value, datetime) else md(value)
 
 
-def frame_table(frame: pd.DataFrame, columns: Mapping[str, str], *, empty: str = "No data.") -> Table:
+def frame_table(
+    frame: pd.DataFrame, columns: Mapping[str, str], *, empty: str = "No data.", as_code: Collection[str] = ()
+) -> Table:
     """A table of a frame's columns, in the order given; columns that are absent are left out.
 
     Args:
         frame: one row a line.
         columns: column -> heading.
         empty: what to say for a frame without rows.
+        as_code: columns shown as code.
     """
     names = [name for name in columns if name in frame.columns]
     headings = [f"{columns[n]}>" if pd.api.types.is_numeric_dtype(frame[n]) else columns[n] for n in names]
-    return Table(headings, list(zip(*(frame[n].tolist() for n in names), strict=True)), empty)
+    cells = [[code(v) for v in frame[n]] if n in as_code else frame[n].tolist() for n in names]
+    return Table(headings, list(zip(*cells, strict=True)), empty)
 
 
 @dataclass(frozen=True)

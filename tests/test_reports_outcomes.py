@@ -1,0 +1,263 @@
+"""The reports from the dataset on: each says its verdict first, shows what it was given, and survives hostile text."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmlib.dtypes import Grade, Status
+from mmlib.gates.evaluate import GateResult
+from mmlib.gates.spec import GateBook, load_gates
+from mmlib.ops import alerts
+from mmlib.ops import daily as ops_daily
+from mmlib.reports import ab, baseline, daily, dataset, finish_line
+from mmlib.reports.render import Provenance
+from mmlib.rollout.experiment import Experiment, paired_experiment
+from mmlib.rollout.stage import StageVerdict
+from tests import make_days
+from tests.test_reports_workflow import HOSTILE, outside_code
+
+STAMP = Provenance(
+    "finishline run", Grade.RECORDING, "recording:x", created=datetime(2025, 1, 17, tzinfo=UTC)
+)
+
+
+@pytest.fixture(scope="module")
+def book() -> GateBook:
+    return load_gates(Path(__file__).resolve().parents[1])
+
+
+def gate(name: str, status: Status, **rest: str) -> GateResult:
+    return GateResult(name, name.split(".")[0], status, value=1.0, op="<=", limit=2.0, unit="ms", n=3, **rest)
+
+
+def intervals() -> pd.DataFrame:
+    cells = {
+        "reason": ["", "coverage below 0.5", "", None],
+        "net_bps": [1.0, 99.0, 3.0, 2.0],
+        "hit_ratio": 0.9,
+    }
+    return pd.DataFrame({"symbol": "BTCUSDT", "arm": "A", **cells})
+
+
+def experiment(n: int = 3) -> Experiment:
+    hours = pd.date_range("2025-01-15", periods=n, freq="h", tz="UTC")
+    rows = [
+        {"symbol": "BTCUSDT", "arm": arm, "bucket": hour, "net_bps": net + i * 0.01, "slippage_bps": 1.0}
+        for i, hour in enumerate(hours)
+        for arm, net in (("A", 1.0), ("B", 1.5))
+    ]
+    columns = ["symbol", "arm", "bucket", "net_bps", "slippage_bps"]
+    money = pd.DataFrame(rows, columns=columns).assign(notional=1000.0, coverage=1.0)
+    return paired_experiment(money, planned_buckets=24)
+
+
+def verdict(action: str, status: Status) -> StageVerdict:
+    results = (gate("ab.accept.net", status),)
+    return StageVerdict(
+        action, f"{action}: because.", results, (gate("ab.safety.slippage", Status.FAIL),), None
+    )
+
+
+def test_calib_summary_counts_reasons_and_summarises_only_what_was_kept() -> None:
+    text = dataset.calib_summary(
+        [gate("dataset.duration", Status.PASS)],
+        intervals(),
+        {"valid_hours": 24.25, "by_reason": {"nested": 1}},
+        STAMP,
+        files={"artifacts/edge/datasets/calib.json": "ab" * 32},
+        quarantined=12,
+    )
+    assert text.startswith("# Calibration dataset\n\n**PASS.**")
+    assert "3 of 4 intervals were kept. 12 lines" in text
+    assert "| coverage below 0.5 | 1 |" in text
+    assert "| `net_bps` | 3 | 1 | 2 | 3 |" in text
+    assert "| `valid_hours` | 24.25 |" in text
+    assert "nested" not in text
+
+
+def test_calib_summary_of_nothing_is_no_data() -> None:
+    text = dataset.calib_summary([], pd.DataFrame(), {}, STAMP)
+    assert "**NO_DATA.**" in text
+    assert "0 of 0 intervals" in text
+
+
+@pytest.mark.parametrize("action", list(ab.MEANING))
+def test_ab_report_leads_with_the_action_and_keeps_the_literal_rules_apart(action: str) -> None:
+    text = ab.ab_run_online(verdict(action, Status.PASS), experiment(), pd.DataFrame(), STAMP, rollout_pct=10)
+    assert text.startswith(f"# A/B at 10 %\n\n**{action}.** {ab.MEANING[action]} Evidence: recording.")
+    main, _, literal = text.partition("## The literal rules")
+    assert "ab.safety.slippage" not in main
+    assert "ab.safety.slippage" in literal
+    assert "not measured in this run" in literal
+    assert "| net, B − A | 0.5 |" in text
+    assert "3 paired buckets. Delivered: A 3, B 3" in text
+
+
+def test_ab_report_without_pairs_and_with_a_rollback() -> None:
+    text = ab.ab_run_online(
+        verdict("NO DATA", Status.NO_DATA),
+        experiment(0),
+        pd.DataFrame(),
+        STAMP,
+        rollout_pct=50,
+        literal_error_rate="12 % of 200 stages",
+        rollback={"metric": "taker_share_pct", "value": 9.5},
+    )
+    assert "No bucket holds both arms." in text
+    assert "| `taker_share_pct`" not in text
+    assert "| `metric` | taker_share_pct |" in text
+    assert "12 % of 200 stages" in text
+
+
+def test_baseline_lock_report_states_hash_machine_and_stages() -> None:
+    stages = pd.DataFrame(
+        {"stage": ["fetch_md"], "n": [10], "p50_ms": [1.0], "p95_ms": [2.0], "p99_ms": [3.0]}
+    )
+    text = baseline.lock_report(
+        [gate("baseline_lock.locked", Status.PASS)],
+        stages,
+        STAMP,
+        sha256="cd" * 32,
+        fingerprint={"cpu": "X", "cores": 2},
+        path="artifacts/baseline/stage_budgets.locked.json",
+    )
+    assert "**PASS.**" in text
+    assert "cd" * 32 in text
+    assert "| `cpu` | X |" in text
+    assert "| fetch_md | 10 | 1 | 2 | 3 |" in text
+    unlocked = baseline.lock_report(
+        [gate("b.l", Status.FAIL)], stages, STAMP, sha256="", fingerprint={}, path="p"
+    )
+    assert "No baseline is locked." in unlocked
+
+
+def test_ci_gates_status_lists_every_rule_and_whether_it_guards(book: GateBook) -> None:
+    ratios = pd.DataFrame(
+        {"stage": ["spread"], "ratio": [1.01], "low": [0.99], "high": [1.02], "limit": [1.03]}
+    )
+    results = [gate("ci.hit_ratio", Status.PASS), gate("ci.tick_p95", Status.INCONCLUSIVE)]
+    text = baseline.ci_gates_status(results, book, STAMP, active=True, ratios=ratios)
+    assert "The CI gates are active." in text
+    for found in book.step("ci"):
+        assert f"`{found.rule}`" in text
+    assert "| spread | 1.01 | 0.99 | 1.02 | 1.03 |" in text
+    assert "not active" in baseline.ci_gates_status([], book, STAMP, active=False)
+
+
+def summary(book: GateBook, *, symbol: str = "BTCUSDT", n: int = 8640) -> ops_daily.DailySummary:
+    ticks = make_days.ticks(8640, symbol=symbol)
+    fills = make_days.fills(ticks["ts"][::6], symbol=symbol, taker=True)
+    return ops_daily.daily_summary(ops_daily.Day(date(2025, 1, 15), ticks.head(n), fills.head(n)), book)
+
+
+def test_daily_report_leads_with_health_and_first_action(book: GateBook) -> None:
+    text = daily.daily(summary(book), STAMP)
+    assert text.startswith("# Daily report, 2025-01-15 UTC\n\n**CRITICAL.** 8,640 ticks, 1,440 fills,")
+    assert "net 10 bps" in text
+    first = text.split("1. ", 1)[1].splitlines()[0]
+    assert "taker_share fired on BTCUSDT" in first
+    assert "| BTCUSDT | A | 2025-01-15 00:00:00 UTC | 2025-01-15 23:59:50 UTC | 8,640 |" in text
+    for heading in ("Uptime", "Latency of each stage", "Market data cache", "Guards", "Errors", "Memory"):
+        assert f"## {heading}" in text
+
+
+def test_daily_report_of_an_empty_day_shows_no_table_of_zeros(book: GateBook) -> None:
+    text = daily.daily(summary(book, n=0), STAMP)
+    assert "**NO DATA.** No tick was written on this day." in text
+    assert "## Uptime" not in text
+
+
+def test_alert_rules_cover_every_stop_criterion_of_the_gate_file(book: GateBook) -> None:
+    text = daily.alert_rules(alerts.alert_rules(book), STAMP)
+    assert alerts.uncovered(book, text) == []
+    for found in book.step("soak"):
+        if found.kind == "sustained":
+            assert found.runbook in text
+
+
+def rows(statuses: list[str]) -> pd.DataFrame:
+    keys = ["prep", "shadow", "soak"][: len(statuses)]
+    cells = {
+        "gate": [f"Step {i}" for i in range(len(keys))],
+        "requirement": "r",
+        "why": "w",
+        "grade": "simulated",
+    }
+    return pd.DataFrame(
+        {"step": keys, "status": statuses, **cells, "run_id": "x", "finished": "2025-01-15T00:00:00Z"}
+    )
+
+
+def info(verdict: str, reasons: list[str], *, rehearsal: bool = False) -> dict[str, object]:
+    given = {
+        "verdict": verdict,
+        "reasons": reasons,
+        "rehearsal": rehearsal,
+        "passed": 1,
+        "grade": "simulated",
+    }
+    return {**given, "evidence_required": "live", "created": "2025-01-17T00:00:00+00:00"}
+
+
+def test_finish_line_names_the_first_row_that_did_not_pass() -> None:
+    text = finish_line.finish_line(
+        rows(["PASS", "NO_DATA", "FAIL"]), info("NOT READY", ["Step 1: NO_DATA - w"])
+    )
+    assert text.startswith("# Finish line\n\n**NOT READY.** 1 of 3 acceptance gates passed.")
+    assert "finishline run --step shadow" in text
+    assert "finishline run --step soak" not in text
+    assert "- Step 1: NO_DATA - w" in text
+
+
+def test_finish_line_of_a_rehearsal_never_says_ready() -> None:
+    text = finish_line.finish_line(rows(["PASS"]), info("REHEARSAL PASSED", [], rehearsal=True))
+    assert "This was a rehearsal" in text
+    assert "READY" not in text
+    assert "Nothing to do." in text
+
+
+def test_finish_line_that_lacks_only_the_grade_says_so() -> None:
+    text = finish_line.finish_line(
+        rows(["PASS"]), info("NOT READY", ["evidence is 'simulated'"]) | {"grade": None}
+    )
+    assert "what is missing is named below" in text
+    assert "- evidence is 'simulated'" in text
+
+
+def test_hostile_text_never_becomes_html(book: GateBook) -> None:
+    bad = gate("x.y", Status.FAIL, reason=HOSTILE, title=HOSTILE)
+    held = StageVerdict(HOSTILE, HOSTILE, (bad,), (bad,), np.nan)
+    table = rows(["FAIL"]).assign(
+        gate=HOSTILE, requirement=HOSTILE, why=HOSTILE, step=HOSTILE, finished=HOSTILE
+    )
+    arms = pd.DataFrame({"symbol": [HOSTILE], "arm": HOSTILE})
+    texts = [
+        dataset.calib_summary(
+            [bad], intervals().assign(symbol=HOSTILE, reason=HOSTILE), {HOSTILE: HOSTILE}, STAMP
+        ),
+        ab.ab_run_online(
+            held, experiment(), arms, STAMP, rollout_pct=10, estimator=HOSTILE, rollback={HOSTILE: HOSTILE}
+        ),
+        baseline.lock_report(
+            [bad], pd.DataFrame(), STAMP, sha256="x", fingerprint={HOSTILE: HOSTILE}, path=HOSTILE
+        ),
+        baseline.ci_gates_status([bad], book, STAMP, active=True),
+        daily.daily(summary(book, symbol=HOSTILE), STAMP),
+        finish_line.finish_line(table, info(HOSTILE, [HOSTILE]) | {"evidence_required": HOSTILE}),
+    ]
+    for text in texts:
+        assert "<img" not in outside_code(text)
+
+
+def test_every_template_ships_in_the_package() -> None:
+    from mmlib.reports.render import environment
+
+    names = environment().list_templates()
+    assert len(names) >= 15
+    for name in names:
+        environment().get_template(name)
