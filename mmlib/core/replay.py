@@ -65,10 +65,10 @@ def _on_response(arms, arm):
         notional = message["price"] * abs(message["qty"])
         state["position"] += message["qty"]
         state["cash"] -= message["price"] * message["qty"] + message["fee"]
-        stages.decay_traded(state, message["at_ns"], arms.params[arm]["taker_window_s"])
-        state["total_notional"] += notional
+        newest = stages.roll_traded(state, message["at_ns"], arms.params[arm]["taker_window_s"])
+        state["total_notional"][newest] += notional
         if order["order_id"] == message["order_id"] and order["tif"] == IOC:
-            state["taker_notional"] += notional
+            state["taker_notional"][newest] += notional
     if order["order_id"] != message["order_id"]:
         return
     if what == ACCEPTED:

@@ -13,6 +13,7 @@ from mmlib.core._jit import jit
 from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID, has_both_sides
 from mmlib.core.exchange import push
 from mmlib.core.state import (
+    BINS,
     BUS,
     CANCEL,
     FREE,
@@ -180,20 +181,25 @@ def guards(control, stats, state, params, whole, quote):
 
 
 @jit
-def decay_traded(state, now_ns, window_s):
-    """Age the traded sums of the taker cap to ``now_ns`` (exponential, time constant ``window_s``)."""
-    factor = math.exp(-max((now_ns - state["traded_at_ns"]) * 1e-9, 0.0) / window_s)
-    state["taker_notional"] *= factor
-    state["total_notional"] *= factor
-    state["traded_at_ns"] = now_ns
+def roll_traded(state, now_ns, window_s):
+    """Empty the bins of the taker cap's trailing window that ``now_ns`` has moved past; returns the current bin."""
+    newest = int(now_ns * 1e-9 * BINS / window_s)
+    stale = min(max(newest - state["traded_bin"], 0), BINS)
+    for back in range(stale):
+        state["taker_notional"][(newest - back) % BINS] = 0.0
+        state["total_notional"][(newest - back) % BINS] = 0.0
+    state["traded_bin"] = max(newest, state["traded_bin"])
+    return state["traded_bin"] % BINS
 
 
 @jit
-def _taker_allowed(state, params, notional):
+def _taker_allowed(state, params, now_ns, notional):
+    """Whether the taker share of the trailing window stays within the cap after one more taker trade."""
     if params["taker_cap_enabled"] == 0:
         return True
-    after = state["taker_notional"] + notional
-    return after <= params["taker_cap_share"] * (state["total_notional"] + notional)
+    roll_traded(state, now_ns, params["taker_window_s"])
+    taker = state["taker_notional"].sum() + notional
+    return taker <= params["taker_cap_share"] * (state["total_notional"].sum() + notional)
 
 
 @jit
@@ -215,8 +221,7 @@ def inventory(control, state, params, quote):
     excess = abs(exposure) - limit
     if excess > 0.0:
         reduce = math.ceil(excess / mid / lot - 1e-9) * lot
-        decay_traded(state, control["decide_ns"], params["taker_window_s"])
-        if reduce > 0.0 and _taker_allowed(state, params, reduce * mid):
+        if reduce > 0.0 and _taker_allowed(state, params, control["decide_ns"], reduce * mid):
             quote["taker_qty"] = -reduce if exposure > 0.0 else reduce
 
 

@@ -13,6 +13,7 @@ from mmlib.core.book import Book, empty_book, grow_book
 
 SLOTS = 16  # own orders an arm can have at once, in-flight ones included
 BUS = 64  # messages a bus can hold
+BINS = 60  # parts of the taker cap's trailing window
 
 # order status, local view
 FREE, PENDING_NEW, LIVE, PENDING_CANCEL = 0, 1, 2, 3
@@ -65,11 +66,11 @@ ARM = np.dtype(
         ("error_run", "i8"),  # consecutive ticks with an error
         ("breaker_until_ns", "i8"),
         ("last_nudge_ns", "i8", (2,)),
-        ("traded_at_ns", "i8"),  # time of the decayed sums below
+        ("traded_bin", "i8"),  # number of the newest bin below, counted from 1970
         ("position", "f8"),  # base units, local view
         ("cash", "f8"),  # quote currency, fees paid
-        ("taker_notional", "f8"),  # exponentially decayed, quote currency
-        ("total_notional", "f8"),
+        ("taker_notional", "f8", (BINS,)),  # taken in the trailing window, by bin, quote currency
+        ("total_notional", "f8", (BINS,)),  # traded in the trailing window, by bin
         ("equity_peak", "f8"),
         ("dropped_orders", "i8"),  # wanted but no slot was free
     ]
