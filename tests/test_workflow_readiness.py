@@ -113,4 +113,4 @@ def test_the_table_of_steps_is_the_workflow() -> None:
     assert all(dep in BY_KEY for step in BY_KEY.values() for dep in step.depends)
     assert [s.key for s in select_steps(["5", "02_shadow"])] == ["shadow", "ab_10", "ab_50", "ab_100"]
     with pytest.raises(UserError, match="did you mean 'readiness'"):
-        select_steps(["readyness"])
+        select_steps(["redines"])
