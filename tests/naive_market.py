@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import math
+from pathlib import Path
+
 import numpy as np
 
 from mmlib.dtypes import (
@@ -12,6 +17,8 @@ from mmlib.dtypes import (
     FLAG_LOCAL,
     FLAG_SELL,
     KIND_CLEAR,
+    KIND_DEPTH,
+    KIND_SNAPSHOT,
     KIND_TRADE,
 )
 
@@ -122,3 +129,32 @@ def correct_clock(exch: list[int], local: list[int], base: int) -> list[int]:
     """Local times after the correction."""
     smallest = min(b - a for a, b in zip(exch, local, strict=True))
     return [b - smallest + base if smallest < 0 else b for b in local]
+
+
+def read_binance(path: Path, symbol: str, tick: float) -> list[tuple[int, int, int, int, float]]:
+    """Rows (exch, local, flags without processors, ticks, qty) of a clean recording in file order, one line at a time."""
+    rows: list[tuple[int, int, int, int, float]] = []
+    with gzip.open(path, "rt") as handle:
+        for line in handle:
+            local, frame = int(line[:19]), json.loads(line[20:])
+            data = frame.get("data", frame)
+            if data.get("s", symbol) != symbol:
+                continue
+
+            def row(exch_ms: int, flags: int, price: str, qty: str, local: int = local) -> None:
+                rows.append(
+                    (exch_ms * 10**6, local, flags, math.floor(float(price) / tick + 0.5), float(qty))
+                )
+
+            if data.get("e") == "depthUpdate":
+                for side, levels in ((FLAG_BUY, data["b"]), (FLAG_SELL, data["a"])):
+                    for price, qty in levels:
+                        row(data.get("T", data["E"]), KIND_DEPTH | side, price, qty)
+            elif data.get("e") == "trade" and data.get("X", "MARKET") == "MARKET":
+                row(data["T"], KIND_TRADE | (FLAG_SELL if data["m"] else FLAG_BUY), data["p"], data["q"])
+            elif "lastUpdateId" in data:
+                for side, levels in ((FLAG_BUY, data["bids"]), (FLAG_SELL, data["asks"])):
+                    row(data["T"], KIND_CLEAR | side, levels[-1][0], "0")
+                    for price, qty in levels:
+                        row(data["T"], KIND_SNAPSHOT | side, price, qty)
+    return rows

@@ -207,6 +207,7 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
         options.symbol, *infer_instrument(checked.price[checked.good], checked.qty[checked.good])
     )
     rows = _rows(messages, checked, instrument)
+    messages.quality["events"] -= len(checked.reasons)
     _quarantine_late(path, checked.reasons, quarantine)
     quarantine.save(options.quarantine_dir)
     if not len(rows):
@@ -273,7 +274,9 @@ def _check(messages: _Messages) -> _Checked:
     off = np.abs(offset_ns - np.median(offset_ns)) > _OFFSET_NS
     with np.errstate(invalid="ignore"):
         wrong = ~((price > 0.0) & (price < _LARGEST) & (qty >= 0.0) & (qty < _LARGEST))
-    crossed = _crossed(line[segment], price, qty, np.array(messages.flags)[segment])
+    fine = ~wrong
+    flags = np.array(messages.flags)[segment]
+    crossed = _crossed(line[segment][fine], price[fine], qty[fine], flags[fine])
     for bad, why in (
         (line[segment[wrong]], "a price or quantity is not a positive number in range"),
         (crossed, "crossed: it bids at or above its own ask"),
@@ -282,7 +285,6 @@ def _check(messages: _Messages) -> _Checked:
         for number in np.unique(bad).tolist():
             reasons.setdefault(number, why)
     good = ~np.isin(line[segment], list(reasons))
-    messages.quality["events"] -= len(reasons)
     return _Checked(segment, price, qty, good, reasons, len(crossed))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -66,7 +67,13 @@ class Lines:
     def _inflate(self, raw: BinaryIO, block: bytes) -> Iterator[bytes]:
         inflater = zlib.decompressobj(31)
         while block:
-            yield inflater.decompress(block)
+            before = inflater.copy()
+            try:
+                content = inflater.decompress(block)
+            except zlib.error:
+                yield from _salvage(before, block)
+                raise
+            yield content
             rest = inflater.unused_data.lstrip(b"\0")
             if inflater.eof and rest:  # another member follows
                 inflater, block = zlib.decompressobj(31), rest
@@ -75,6 +82,13 @@ class Lines:
                 if inflater.eof and block.strip(b"\0"):
                     inflater = zlib.decompressobj(31)
         self.truncated = not inflater.eof
+
+
+def _salvage(inflater: Any, block: bytes) -> Iterator[bytes]:
+    """What a damaged block still gives, byte by byte up to the damage."""
+    with contextlib.suppress(zlib.error):
+        for at in range(len(block)):
+            yield inflater.decompress(block[at : at + 1])
 
 
 class Quarantine:
