@@ -1,10 +1,13 @@
-"""Makes TICK and FILL records for the tests of feeds and metrics."""
+"""Makes TICK and FILL records, and feed frames of them, for the tests of feeds and metrics."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from mmlib.dtypes import FILL, TICK
+from mmlib.feeds.columns import typed_frame
+from mmlib.feeds.schema import Kind
 
 START_NS = 1_736_899_200_000_000_000  # 2025-01-15T00:00:00Z
 SECOND_NS = 1_000_000_000
@@ -63,3 +66,34 @@ def fills(n: int, seed: int, *, holes: bool = False, span_ns: int = 500 * SECOND
         for name in ("quote_price", "mid_at_quote", "mid_at_fill", "queue_ahead_qty", "latency_ms"):
             rows[name][rng.random(n) < 0.2] = np.nan
     return rows
+
+
+def tick_frame(rows: np.ndarray, symbol: str = "BTCUSDT") -> pd.DataFrame:
+    """The feed frame of ``TICK[n]``, sorted as the reader sorts."""
+    names = [name for name in TICK.names or () if name not in ("ts_ns", "scheduled_ns", "arm", "_pad")]
+    columns = {
+        "ts": rows["ts_ns"],
+        "scheduled_ts": rows["scheduled_ns"],
+        **{name: rows[name] for name in names},
+    }
+    return _frame("ticks", rows, symbol, columns)
+
+
+def fill_frame(rows: np.ndarray, symbol: str = "BTCUSDT") -> pd.DataFrame:
+    """The feed frame of ``FILL[n]``, sorted as the reader sorts."""
+    names = [name for name in FILL.names or () if name not in ("ts_ns", "arm", "_pad", "side", "liquidity")]
+    columns = {"ts": rows["ts_ns"], **{name: rows[name] for name in names}}
+    columns["side"] = np.where(rows["side"] > 0, "buy", "sell")
+    columns["liquidity"] = np.where(rows["liquidity"] == 1, "taker", "maker")
+    columns |= {name: columns[name].astype(str) for name in ("order_id", "fill_id")}
+    return _frame("fills", rows, symbol, columns)
+
+
+def _frame(kind: Kind, rows: np.ndarray, symbol: str, columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    n = len(rows)
+    labels = {
+        "symbol": np.full(n, symbol, dtype=object),
+        "arm": np.array(["A", "B"], dtype=object)[rows["arm"]],
+    }
+    frame = typed_frame(kind, {**columns, **labels, "_line": np.arange(1, n + 1)})
+    return frame.drop(columns="_line").sort_values(["ts", "symbol", "arm"], kind="stable", ignore_index=True)

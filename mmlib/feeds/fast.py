@@ -6,7 +6,6 @@ What the schema asks of a line is asked of whole columns here, so a line meets t
 from __future__ import annotations
 
 import glob
-import mmap
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ _DETECTED: dict[Role, frozenset[str]] = {
     "count": _WHOLE,
     "number": frozenset({"DOUBLE"}) | _WHOLE,
 }
+_BLOCK = 1 << 22  # bytes
 _NULLS = '"NULL"'  # a column that holds nothing else
 _ZULU = r"\d{4}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?[Zz]"
 _SETTINGS = {
@@ -77,15 +77,15 @@ def read_fast(path: Path, kind: Kind) -> pd.DataFrame | None:
 
 def _line_count(path: Path) -> int | None:
     """Number of lines; None for an empty file or one with trailing commas, which DuckDB would let pass."""
-    if path.stat().st_size == 0:
-        return None
-    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        if view.find(b",}") >= 0 or view.find(b", }") >= 0:
-            return None
-        ends = 0
-        for offset in range(0, len(view), 1 << 24):
-            ends += view[offset : offset + (1 << 24)].count(b"\n")
-        return ends + (view[-1:] != b"\n")
+    lines, tail = 0, b""
+    with path.open("rb") as handle:
+        while block := handle.read(_BLOCK):
+            text = tail + block
+            if b",}\n" in text or b", }\n" in text:
+                return None
+            lines += block.count(b"\n")
+            tail = block[-3:]
+    return lines + (not tail.endswith(b"\n")) if tail else None
 
 
 def _types_fit(connection: duckdb.DuckDBPyConnection, name: str, kind: Kind) -> bool:

@@ -137,5 +137,7 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, scale: float = 1.0) ->
 
 def trailing_windows(values: np.ndarray, width: int, fill: float) -> np.ndarray:
     """View ``[n, width]`` of each value and the ``width - 1`` before it; ``fill`` stands before the first."""
+    if len(values) == 0:
+        return np.empty((0, width))
     padded = np.concatenate([np.full(width - 1, fill), values])
     return np.lib.stride_tricks.sliding_window_view(padded, width)

@@ -45,9 +45,9 @@ def decompose(
     table = pd.DataFrame(rows, columns=["symbol", "arm", *_SUMS])
     table = table.astype({name: "int64" if name == "n_fills" else "float64" for name in _SUMS})
     if by:
-        table = table.groupby(list(by), as_index=False)[list(_SUMS)].sum()
+        table = table.groupby(list(by), as_index=False)[list(_SUMS)].sum(skipna=False)
     elif len(table):
-        table = table[list(_SUMS)].sum().to_frame().T.astype({"n_fills": "int64"})
+        table = table[list(_SUMS)].sum(skipna=False).to_frame().T.astype({"n_fills": "int64"})
     return with_ratios(table)
 
 
