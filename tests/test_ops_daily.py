@@ -62,7 +62,7 @@ def test_a_losing_day_is_degraded_and_says_what_to_do(book: GateBook) -> None:
     ticks = full()
     found = daily.daily_summary(a_day(ticks, make_days.fills(ticks["ts"][::6], edge=-0.1)), book)
     assert found.health == daily.DEGRADED
-    assert any(a == f"daily.net_bps is not met: {book.get('daily.net_bps').runbook}" for a in found.actions)
+    assert any(a == f"daily.net_bps is violated: {book.get('daily.net_bps').runbook}" for a in found.actions)
 
 
 def test_a_day_without_fills_decides_nothing_about_money(book: GateBook) -> None:
@@ -106,7 +106,7 @@ def test_outages_are_counted_and_shown(book: GateBook) -> None:
     row = found.uptime.iloc[0]
     assert (row["gaps"], row["longest_gap_s"], row["down_s"]) == (1, 610.0, 600.0)
     assert row["uptime_pct"] == pytest.approx(100 * (1 - 600 / 86390))
-    assert any("1 outages, the longest 610 s" in action for action in found.actions)
+    assert any("outages: 1, the longest 610 s" in action for action in found.actions)
 
 
 def test_quarantined_lines_are_reported(book: GateBook) -> None:

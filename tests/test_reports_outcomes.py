@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmlib.baseline.budgets import stage_budgets, write_budgets
+from mmlib.baseline.lock import LockState, lock, lock_state
 from mmlib.dtypes import Grade, Status
 from mmlib.gates.evaluate import GateResult
 from mmlib.gates.spec import GateBook, load_gates
@@ -114,26 +116,39 @@ def test_ab_report_without_pairs_and_with_a_rollback() -> None:
     assert "12 % of 200 stages" in text
 
 
-def test_baseline_lock_report_states_hash_machine_and_stages() -> None:
-    stages = pd.DataFrame(
-        {"stage": ["fetch_md"], "n": [10], "p50_ms": [1.0], "p95_ms": [2.0], "p99_ms": [3.0]}
+def locked(tmp_path: Path, *, source: str = "simulated", unproven: bool = False) -> LockState:
+    budgets = stage_budgets(
+        make_days.ticks(500),
+        fingerprint={"cpu": source, "cores": "2"},
+        status=Status.FAIL if unproven else Status.PASS,
+        grade=Grade.SIMULATED,
+        source=source,
+        created="2025-01-15T01:00:00Z",
+        tick_interval_s=10.0,
     )
-    text = baseline.lock_report(
-        [gate("baseline_lock.locked", Status.PASS)],
-        stages,
-        STAMP,
-        sha256="cd" * 32,
-        fingerprint={"cpu": "X", "cores": 2},
-        path="artifacts/baseline/stage_budgets.locked.json",
-    )
+    write_budgets(tmp_path, budgets)
+    lock(tmp_path, unproven=unproven)
+    return lock_state(tmp_path)
+
+
+def test_baseline_lock_report_states_hash_machine_and_stages(tmp_path: Path) -> None:
+    state = locked(tmp_path)
+    assert state.lock is not None
+    text = baseline.lock_report([gate("baseline_lock.locked", Status.PASS)], state, STAMP)
     assert "**PASS.**" in text
-    assert "cd" * 32 in text
-    assert "| `cpu` | X |" in text
-    assert "| fetch_md | 10 | 1 | 2 | 3 |" in text
-    unlocked = baseline.lock_report(
-        [gate("b.l", Status.FAIL)], stages, STAMP, sha256="", fingerprint={}, path="p"
-    )
-    assert "No baseline is locked." in unlocked
+    assert f"`{state.lock.sha256}`" in text
+    assert "| cores | 2 |" in text
+    assert "| fetch_md | 500 | 2 | 2 | 2 |" in text
+    assert "| cache hit ratio | 1 |" in text
+    assert "without passing shadow gates" not in text
+
+
+def test_baseline_lock_report_says_when_the_lock_is_missing_or_unproven(tmp_path: Path) -> None:
+    text = baseline.lock_report([gate("b.l", Status.FAIL)], lock_state(tmp_path), STAMP)
+    assert "**No baseline is locked.**" in text
+    assert "## The baseline" not in text
+    unproven = baseline.lock_report([gate("b.l", Status.PASS)], locked(tmp_path, unproven=True), STAMP)
+    assert "**Locked without passing shadow gates.**" in unproven
 
 
 def test_ci_gates_status_lists_every_rule_and_whether_it_guards(book: GateBook) -> None:
@@ -229,7 +244,7 @@ def test_finish_line_that_lacks_only_the_grade_says_so() -> None:
     assert "- evidence is 'simulated'" in text
 
 
-def test_hostile_text_never_becomes_html(book: GateBook) -> None:
+def test_hostile_text_never_becomes_html(book: GateBook, tmp_path: Path) -> None:
     bad = gate("x.y", Status.FAIL, reason=HOSTILE, title=HOSTILE)
     held = StageVerdict(HOSTILE, HOSTILE, (bad,), (bad,), np.nan)
     table = rows(["FAIL"]).assign(
@@ -243,9 +258,8 @@ def test_hostile_text_never_becomes_html(book: GateBook) -> None:
         ab.ab_run_online(
             held, experiment(), arms, STAMP, rollout_pct=10, estimator=HOSTILE, rollback={HOSTILE: HOSTILE}
         ),
-        baseline.lock_report(
-            [bad], pd.DataFrame(), STAMP, sha256="x", fingerprint={HOSTILE: HOSTILE}, path=HOSTILE
-        ),
+        baseline.lock_report([bad], locked(tmp_path, source=HOSTILE), STAMP),
+        baseline.lock_report([bad], LockState(False, HOSTILE), STAMP),
         baseline.ci_gates_status([bad], book, STAMP, active=True),
         daily.daily(summary(book, symbol=HOSTILE), STAMP),
         finish_line.finish_line(table, info(HOSTILE, [HOSTILE]) | {"evidence_required": HOSTILE}),

@@ -226,15 +226,16 @@ def _actions(
         return ["No tick was written: check that the session runs and where it writes its feeds."]
     todo = [f"{row['gate']} fired on {row['who']}: {row['runbook']}" for row in fired.to_dict("records")]
     runbook = {gate.id: gate.runbook for gate in gates}
-    todo += [f"{r.id} is not met: {runbook[r.id]}" for r in results if r.status is Status.FAIL]
+    failed = [r.id for r in results if r.status is Status.FAIL and r.id not in set(fired["gate"])]
+    todo += [f"{gate_id} is violated: {runbook[gate_id]}" for gate_id in failed]
     todo += [f"{r.id} could not be decided ({r.reason})." for r in results if r.status not in _DECIDED]
     for row in uptime[uptime["gaps"] > 0].to_dict("records"):
-        outages = f"{row['gaps']} outages, the longest {row['longest_gap_s']:.0f} s"
+        outages = f"outages: {row['gaps']}, the longest {row['longest_gap_s']:.0f} s"
         todo.append(
             f"{row['symbol']} arm {row['arm']}: {outages}; compare with the log of the market data connection."
         )
     for row in errors[errors["openings"] > 0].to_dict("records"):
-        opened = f"the breaker opened {row['openings']} times; read the errors before it."
+        opened = f"openings of the breaker: {row['openings']}; read the errors before the first."
         todo.append(f"{row['symbol']} arm {row['arm']}: {opened}")
     if quarantined:
         todo.append(

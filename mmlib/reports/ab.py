@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
@@ -88,7 +89,8 @@ def _effects(experiment: Experiment) -> Table:
     for name, frame in (("net", experiment.net), ("slippage", experiment.slippage)):
         if len(frame):
             last = frame.iloc[-1]
-            interval = f"{num(last['lower'])} to {num(last['upper'])}"
+            bounded = np.isfinite([last["lower"], last["upper"]]).all()
+            interval = f"{num(last['lower'])} to {num(last['upper'])}" if bounded else "not bounded yet"
             rows.append((f"{name}, B − A", num(last["mean"]), interval, len(frame)))
     return Table(
         ("Effect", "Mean [bps]>", "95 % confidence sequence [bps]", "Buckets>"),

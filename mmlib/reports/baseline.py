@@ -7,50 +7,83 @@ from typing import Any
 
 import pandas as pd
 
+from mmlib.baseline.budgets import Budgets
+from mmlib.baseline.lock import LOCKED_FILE, Lock, LockState
 from mmlib.gates.spec import GateBook
-from mmlib.reports.render import Provenance, Table, code, frame_table, render
+from mmlib.reports.render import Provenance, Table, frame_table, render
 from mmlib.reports.soak import rules_table
 from mmlib.reports.stages import stage_table
 from mmlib.reports.verdict import gate_table, judge
 
-RATIO_COLUMNS = {"stage": "Stage", "ratio": "Ratio", "low": "From", "high": "To", "limit": "Limit"}
+RATIO_COLUMNS = {
+    "stage": "Stage",
+    "ratio": "Ratio",
+    "low": "From",
+    "high": "To",
+    "limit": "Limit",
+    "status": "By interval",
+    "point_status": "By point rule",
+    "n_candidate": "Ticks",
+    "needed_n": "Ticks that would decide",
+}
 
 
 def lock_report(
     results: Iterable[Any],
-    stages: pd.DataFrame,
+    state: LockState,
     provenance: Provenance,
     *,
-    sha256: str,
-    fingerprint: Mapping[str, Any],
-    path: str = "artifacts/baseline/stage_budgets.locked.json",
-    facts: Mapping[str, Any] | None = None,
     runbooks: Mapping[str, str] | None = None,
 ) -> str:
     """The baseline lock report.
 
     Args:
         results: gate results of the step.
-        stages: stage, n, p50_ms, p95_ms, p99_ms of the locked baseline.
+        state: the lock, or why there is none.
         provenance: where the baseline's numbers come from.
-        sha256: content hash of the lock; empty when nothing is locked.
-        fingerprint: machine and software that measured it: name -> value.
-        path: the locked file below the workspace.
-        facts: further numbers of the baseline, e.g. hit_ratio.
         runbooks: gate id -> what to do when it is violated.
     """
     results = list(results)
+    lock = state.lock
     return render(
         "baseline_lock_report.md.j2",
         provenance,
         verdict=judge(results, runbooks),
         gates=gate_table(results),
-        stages=stage_table(stages),
-        sha256=sha256,
-        path=path,
-        fingerprint=_pairs(fingerprint),
-        facts=_pairs(facts or {}),
+        reason=state.reason,
+        lock=lock,
+        path=LOCKED_FILE.as_posix(),
+        stages=stage_table(_stages(lock.budgets) if lock else pd.DataFrame()),
+        facts=_pairs(_facts(lock) if lock else {}),
+        fingerprint=_pairs(lock.budgets.fingerprint if lock else {}),
     )
+
+
+def _stages(budgets: Budgets) -> pd.DataFrame:
+    """Percentiles of the locked histograms."""
+    rows = [
+        (name, h.n, *(h.quantile(q) for q in (0.5, 0.95, 0.99))) for name, h in budgets.histograms.items()
+    ]
+    return pd.DataFrame(rows, columns=["stage", "n", "p50_ms", "p95_ms", "p99_ms"])
+
+
+def _facts(lock: Lock) -> dict[str, Any]:
+    """What the locked run was."""
+    found = lock.budgets
+    return {
+        "locked at": lock.locked_at,
+        "measured at": found.created,
+        "shadow gates": found.status.value,
+        "evidence grade": found.grade.value,
+        "source": found.source,
+        "symbols": ", ".join(found.symbols),
+        "ticks": found.n_ticks,
+        "covered time [min]": found.span_s / 60,
+        "cache hit ratio": found.hit_ratio,
+        "deadline misses [%]": found.deadline_miss_pct,
+        "latency": found.latency_note or None,
+        "lock before this one": lock.previous_sha256 or None,
+    }
 
 
 def ci_gates_status(
@@ -68,7 +101,7 @@ def ci_gates_status(
         book: every gate; those of CI are listed.
         provenance: where the candidate's numbers come from.
         active: a lock exists, its hash matches, and every CI gate was evaluated against it.
-        ratios: stage, ratio, low, high, limit: candidate over baseline with its interval.
+        ratios: ``baseline.validate.Comparison.frame()``: candidate over baseline with its interval, a row a stage.
     """
     results = list(results)
     return render(
@@ -85,6 +118,4 @@ def ci_gates_status(
 
 
 def _pairs(values: Mapping[str, Any]) -> Table:
-    return Table(
-        ("What", "Value"), [(code(name), value) for name, value in values.items()], "Nothing was stated."
-    )
+    return Table(("What", "Value"), [(name, value) for name, value in values.items()], "Nothing was stated.")

@@ -112,7 +112,10 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
         return num(value)
-    return md(when(value)) if isinstance(value, datetime) else md(value)
+    text = str(md(when(value)) if isinstance(value, datetime) else md(value))
+    return (
+        ">" + text.removeprefix("&gt;") if text.startswith("&gt;") else text
+    )  # no quotation starts inside a row
 
 
 def frame_table(

@@ -17,6 +17,8 @@ MEANING = {
     Status.ERROR: "Something broke before it could be evaluated.",
 }
 
+NOT_BLOCKING = ("warning", "info")
+
 ADVICE = {
     Status.INCONCLUSIVE: "Collect more data and run the step again.",
     Status.NO_DATA: "Find out why nothing was measured, then run the step again.",
@@ -49,7 +51,7 @@ def judge(results: Iterable[Any], runbooks: Mapping[str, str] | None = None) -> 
         runbooks: gate id -> one line on what to do when it is violated.
     """
     rows = [as_dict(result) for result in results]
-    counted = [row for row in rows if row.get("severity") not in ("warning", "info")]
+    counted = [row for row in rows if row.get("severity") not in NOT_BLOCKING]
     status = Status.worst([Status(row["status"]) for row in counted])
     off = [row for row in counted if row["status"] != Status.PASS]
     problems = sorted(off, key=lambda row: -Status(row["status"]).rank)
@@ -88,7 +90,8 @@ def gate_table(results: Iterable[Any]) -> Table:
         unit = row.get("unit")
         value = with_unit(row["value"], unit) if row.get("value") is not None else None
         limit = f"{row['op']} {with_unit(row['limit'], unit)}"
-        mark = row["status"] if row.get("severity") != "warning" else f"{row['status']} (warning)"
+        blocking = row["status"] == Status.PASS or row.get("severity") not in NOT_BLOCKING
+        mark = row["status"] if blocking else f"{row['status']} ({row['severity']})"
         count = row.get("n")
         rows.append((mark, code(row["id"]), value, md(limit), row.get("window"), count, row.get("reason")))
     heads = ("Status", "Gate", "Value>", "Limit", "Window", "n>", "Why")
