@@ -20,7 +20,7 @@ from mmlib.dtypes import Grade
 from mmlib.engine.params import arm_params
 from mmlib.engine.replay import replay_symbol
 from mmlib.feeds.sidecar import NAME as SIDECAR
-from mmlib.feeds.sidecar import write_sidecar
+from mmlib.feeds.sidecar import read_sidecar, write_sidecar
 from mmlib.feeds.writer import FeedWriter
 from mmlib.market.source import open_source, parse_uri
 
@@ -50,6 +50,23 @@ class SessionSpec:
     offset_s: float = 0.0
     start_ns: int = 0
     seed: int = 0
+
+    @classmethod
+    def plan(
+        cls,
+        uri: str,
+        symbols: Sequence[str],
+        arms: Sequence[str],
+        duration_s: float,
+        *,
+        start_ns: int | None,
+        seed: int,
+        simulated_offset_s: float = 0.0,
+        recording_offset_s: float = 0.0,
+    ) -> SessionSpec:
+        """A session whose window starts at one offset in simulated time and at another in a recording."""
+        offset = simulated_offset_s if parse_uri(uri)[0] == "simulated" else recording_offset_s
+        return cls(uri, tuple(symbols), tuple(arms), duration_s, offset, start_ns or 0, seed)
 
 
 @dataclass(frozen=True)
@@ -232,6 +249,8 @@ def _sidecar(session: Session, config: Config) -> dict[str, Any]:
         "refresh_latency": "; ".join(labels),
         "quality": {run.symbol: run.quality for run in session.runs},
         "source_sha256": {run.symbol: run.source_sha256 for run in session.runs},
+        "spec": asdict(spec),
+        "config": config.model_dump(mode="json"),
         "instruments": {
             run.symbol: {"tick_size": run.tick_size, "lot_size": run.lot_size} for run in session.runs
         },
@@ -283,3 +302,19 @@ def obtain_feeds(spec: SessionSpec, config: Config, feeds: Path, *, quarantine: 
     if not directory.is_dir():
         raise UserError(f"{directory}: no such directory; expected feeds as feeds:DIR")
     return directory
+
+
+def repeat_session(feeds: Path, target: Path) -> Path:
+    """Run the session that wrote ``feeds`` once more, into ``target``: same source, seed and configuration.
+
+    Fills come out the same; durations are measured anew, so that the two can be compared.
+
+    Raises:
+        UserError: no session of ours wrote ``feeds``.
+    """
+    sidecar = read_sidecar(feeds)
+    if sidecar is None or "spec" not in sidecar:
+        raise UserError(f"{feeds / SIDECAR}: names no session to repeat; expected feeds of a session of ours")
+    stated = dict(sidecar["spec"])
+    spec = SessionSpec(**{**stated, "symbols": tuple(stated["symbols"]), "arms": tuple(stated["arms"])})
+    return run_session(spec, Config.model_validate(sidecar["config"]), target).feeds

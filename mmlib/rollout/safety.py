@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
+
+from mmlib.gates.spec import Gate
 
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -41,6 +45,19 @@ def series(frame: pd.DataFrame, metric: str) -> Series:
             part[metric].to_numpy(dtype=np.float64),
         )
     return result
+
+
+def gate_lines(frame: pd.DataFrame, gates: Iterable[Gate]) -> pd.DataFrame:
+    """The timeline in long form with the limits beside: ts, gate, value (mean over symbols), limit, unit."""
+    parts = []
+    for gate in gates:
+        if gate.metric not in frame.columns or gate.kind != "sustained":
+            continue
+        mean = frame.groupby("ts", observed=True)[gate.metric].mean()
+        labels = {"gate": gate.title, "limit": gate.limit, "unit": gate.unit}
+        parts.append(pd.DataFrame({"ts": mean.index, "value": mean.to_numpy(), **labels}))
+    columns = ["ts", "gate", "value", "limit", "unit"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def harm_series(effect: pd.DataFrame, ts: pd.Series, bucket_s: int) -> Series:

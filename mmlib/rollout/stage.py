@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -16,7 +17,7 @@ from mmlib.gates.evaluate import (
     not_evaluated,
 )
 from mmlib.gates.result import GateResult
-from mmlib.gates.spec import GateBook
+from mmlib.gates.spec import Gate, GateBook
 from mmlib.inference.sequence import needed_n
 from mmlib.rollout.experiment import ALPHA, ESTIMATOR, Experiment
 from mmlib.rollout.safety import harm_series, series
@@ -56,23 +57,24 @@ def judge(
     """Evaluate every A/B gate of a stage.
 
     Args:
-        gates: all gates; those of step ``ab`` are evaluated.
+        gates: all gates; those of the stage (``ab_10`` ...) are evaluated.
         experiment: the paired experiment.
         safety: ``safety.timeline`` of the stage.
         previous: status of the stage before, None for the first.
         planned_s, span_s: what the stage meant to cover and what it covers [s].
     """
-    literal = _literal(gates, experiment, safety, evidence, span_s)
-    guards = _safety(gates, experiment, safety, evidence, planned_s, span_s)
-    accept = _acceptance(gates, experiment, previous, rollout_pct, evidence, planned_s, span_s)
+    book = {gate.id: gate for gate in gates.step(f"ab_{rollout_pct}")}
+    literal = _literal(book, experiment, safety, evidence, span_s)
+    guards = _safety(book, experiment, safety, evidence, planned_s, span_s)
+    accept = _acceptance(book, experiment, previous, rollout_pct, evidence, planned_s, span_s)
     results = (*guards, *accept)
-    hours = hours_needed(experiment, gates.get("ab.accept.net").limit)
+    hours = hours_needed(experiment, book["ab.accept.net"].limit)
     action, sentence = _action(guards, results, experiment, hours, span_s / 3600.0)
     return StageVerdict(action, sentence, results, literal, hours)
 
 
 def _safety(
-    gates: GateBook,
+    book: Mapping[str, Gate],
     experiment: Experiment,
     safety: pd.DataFrame,
     evidence: str,
@@ -80,7 +82,7 @@ def _safety(
     span_s: float,
 ) -> list[GateResult]:
     results = []
-    for gate in gates.step("ab"):
+    for gate in book.values():
         if gate.kind != "sustained" or not gate.id.startswith("ab.safety."):
             continue
         groups = series(safety, gate.metric)
@@ -95,7 +97,7 @@ def _safety(
 
 
 def _acceptance(
-    gates: GateBook,
+    book: Mapping[str, Gate],
     experiment: Experiment,
     previous: Status | None,
     rollout_pct: int,
@@ -127,11 +129,11 @@ def _acceptance(
         reason="" if experiment.buckets else _why_no_pairs(experiment),
         evidence=evidence,
     )
-    before = gates.get("ab.accept.previous")
+    before = book["ab.accept.previous"]
     results = [
-        evaluate_comparison(gates.get("ab.accept.net"), net, lower, upper),
-        evaluate(gates.get("ab.accept.srm"), srm),
-        evaluate(gates.get("ab.accept.buckets"), buckets),
+        evaluate_comparison(book["ab.accept.net"], net, lower, upper),
+        evaluate(book["ab.accept.srm"], srm),
+        evaluate(book["ab.accept.buckets"], buckets),
     ]
     if rollout_pct == 10:
         return results
@@ -147,13 +149,13 @@ def _acceptance(
 
 
 def _literal(
-    gates: GateBook, experiment: Experiment, safety: pd.DataFrame, evidence: str, span_s: float
+    book: Mapping[str, Gate], experiment: Experiment, safety: pd.DataFrame, evidence: str, span_s: float
 ) -> tuple[GateResult, ...]:
     """The workflow's rules to the letter: point estimates, no allowance for chance."""
-    slippage = gates.get("ab.safety.slippage").model_copy(
+    slippage = book["ab.safety.slippage"].model_copy(
         update={"severity": "info", "title": "Literal: slippage"}
     )
-    net = gates.get("ab.accept.net").model_copy(
+    net = book["ab.accept.net"].model_copy(
         update={"severity": "info", "title": "Literal: net edge", "kind": "threshold", "bound": None}
     )
     value = float(experiment.net["mean"].iloc[-1]) if experiment.buckets else None
