@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -122,6 +124,26 @@ def test_two_symbols_share_a_file_and_come_out_sorted(tmp_path: Path) -> None:
     assert keys == sorted(keys)
 
 
+def append_in_parts(directory: Path, symbol: str) -> None:
+    """Write 2,000 ticks in small appends; runs in a process of its own."""
+    with FeedWriter(directory, symbol) as writer:
+        for part in np.array_split(ticks(2000, seed=17), 200):
+            writer.ticks(part)
+
+
+def test_processes_that_write_at_once_never_mix_their_lines(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=append_in_parts, args=(tmp_path, f"S{k}")) for k in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    feed = read_feeds(tmp_path, "ticks")
+    assert len(feed.quarantine) == 0
+    assert feed.frame.groupby("symbol").size().to_dict() == {"S0": 2000, "S1": 2000}
+
+
 def test_a_torn_last_line_stays_one_bad_line_when_writing_goes_on(tmp_path: Path) -> None:
     rows = ticks(10, seed=9)
     with FeedWriter(tmp_path, "BTCUSDT") as writer:
@@ -146,8 +168,6 @@ def test_a_whole_last_line_without_a_line_end_counts(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     rows = ticks(20, seed=11)
     writer = FeedWriter(tmp_path, "BTCUSDT")
     writer.ticks(rows[:10])

@@ -80,9 +80,9 @@ class FeedWriter:
 
     def close(self) -> None:
         """Flush to disk and close; closing twice is allowed."""
-        for _, fd in self._open.values():
-            _finish(fd)
-        self._open.clear()
+        while self._open:
+            _, (_, fd) = self._open.popitem()
+            _finish(fd, self.directory)
 
     def __enter__(self) -> Self:
         return self
@@ -137,8 +137,8 @@ class FeedWriter:
         if current is not None:
             if current[0] == day:
                 return current[1]
-            _finish(current[1])
             del self._open[kind]
+            _finish(current[1], self.directory)
         path = self.directory / f"{FILE_STEM[kind]}_{day_text(day)}.jsonl"
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -154,9 +154,14 @@ def _unwritable(path: Path, exc: OSError) -> UserError:
     )
 
 
-def _finish(fd: int) -> None:
-    os.fsync(fd)
-    os.close(fd)
+def _finish(fd: int, directory: Path) -> None:
+    """Flush to disk and close, in every case."""
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        raise _unwritable(directory, exc) from exc
+    finally:
+        os.close(fd)
 
 
 def _by_day(records: np.ndarray) -> list[tuple[int, np.ndarray]]:
