@@ -131,7 +131,7 @@ def correct_clock(exch: list[int], local: list[int], base: int) -> list[int]:
     return [b - smallest + base if smallest < 0 else b for b in local]
 
 
-def read_binance(path: Path, symbol: str, tick: float) -> list[tuple[int, int, int, int, float]]:
+def read_binance(path: Path, symbol: str, tick: float, lot: float) -> list[tuple[int, int, int, int, float]]:
     """Rows (exch, local, flags without processors, ticks, qty) of a clean recording in file order, one line at a time."""
     rows: list[tuple[int, int, int, int, float]] = []
     with gzip.open(path, "rt") as handle:
@@ -142,9 +142,10 @@ def read_binance(path: Path, symbol: str, tick: float) -> list[tuple[int, int, i
                 continue
 
             def row(exch_ms: int, flags: int, price: str, qty: str, local: int = local) -> None:
-                rows.append(
-                    (exch_ms * 10**6, local, flags, math.floor(float(price) / tick + 0.5), float(qty))
-                )
+                amount = float(qty)
+                if amount / lot < 0.5 and flags & EVENT_KIND_MASK != KIND_TRADE:
+                    amount = 0.0  # no whole lot is no level
+                rows.append((exch_ms * 10**6, local, flags, math.floor(float(price) / tick + 0.5), amount))
 
             if data.get("e") == "depthUpdate":
                 for side, levels in ((FLAG_BUY, data["b"]), (FLAG_SELL, data["a"])):

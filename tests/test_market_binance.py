@@ -318,7 +318,7 @@ def test_tiles_make_sense(tmp_path: Path, tiles: int) -> None:
 
 @pytest.mark.recording
 @pytest.mark.parametrize(
-    ("name", "symbol", "tick", "lot"), [(USDM, "BTCUSDT", 0.1, 0.001), (SPOT, "ETHUSDT", 0.01, 1e-5)]
+    ("name", "symbol", "tick", "lot"), [(USDM, "BTCUSDT", 0.1, 0.001), (SPOT, "ETHUSDT", 0.01, 1e-4)]
 )
 def test_real_recordings_row_by_row(
     shared_data: Path, name: str, symbol: str, tick: float, lot: float
@@ -326,7 +326,7 @@ def test_real_recordings_row_by_row(
     source = read(shared_data / name, symbol)
     rows = rows_of(source)
     assert (source.instrument.tick_size, source.instrument.lot_size) == (tick, lot)
-    reference = naive.read_binance(shared_data / name, symbol, tick)
+    reference = naive.read_binance(shared_data / name, symbol, tick, lot)
     shift = -min(local - exch for exch, local, *_ in reference)
     assert 1.26 * SECOND < shift < 1.28 * SECOND
     local = rows[rows["flags"] & FLAG_LOCAL != 0]

@@ -26,7 +26,7 @@ from mmlib.dtypes import (
     KIND_SNAPSHOT,
     KIND_TRADE,
 )
-from mmlib.market.events import correct_clock, infer_instrument, merge_order, round_half_away
+from mmlib.market.events import correct_clock, count_off_grid, infer_instrument, merge_order, round_half_away
 from mmlib.market.latency import measured_ms
 from mmlib.market.lines import Lines, Quarantine
 from mmlib.market.recorded import ReaderOptions, Recording, count_gaps
@@ -232,6 +232,7 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
             "split_rows": len(events) - len(rows),
             "bad_lines": quarantine.count,
             "crossed": checked.crossed,
+            "off_tick": count_off_grid(checked.price[checked.good], instrument.tick_size),
             "gaps_over_60s": count_gaps(rows["local_ts_ns"]),
             "truncated": int(lines.truncated),
         },
@@ -316,7 +317,9 @@ def _rows(messages: _Messages, checked: _Checked, instrument: Instrument) -> np.
     rows["flags"] = np.array(messages.flags)[segment]
     rows["price_ticks"] = ticks[keep]
     qty = checked.qty[keep]
-    rows["qty"] = np.where(round_half_away(qty / instrument.lot_size) > 0.0, qty, 0.0)
+    tiny = round_half_away(qty / instrument.lot_size) == 0.0
+    trades = rows["flags"] & EVENT_KIND_MASK == KIND_TRADE
+    rows["qty"] = np.where(tiny & ~trades, 0.0, qty)
     return rows
 
 

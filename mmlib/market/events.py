@@ -180,9 +180,10 @@ def _latest(keys: np.ndarray, places: np.ndarray, upto: np.ndarray) -> np.ndarra
 
 
 def infer_instrument(prices: np.ndarray, quantities: np.ndarray) -> tuple[float, float]:
-    """Tick and lot size: the largest usual step that divides every value seen.
+    """Tick and lot size: the largest usual step of which 99.9 % of the values are multiples.
 
-    Usual are 1, 2, 2.5 and 5 times a power of ten for ticks, powers of ten for lots. A short recording may
+    Usual are 1, 2, 2.5 and 5 times a power of ten for ticks, powers of ten for lots. The few exceptions
+    allowed keep one damaged number from making the grid finer than the market's. A short recording may
     suggest too coarse a step for what it does not hold; declare the instrument then.
 
     Args:
@@ -192,16 +193,29 @@ def infer_instrument(prices: np.ndarray, quantities: np.ndarray) -> tuple[float,
     Returns:
         ``(tick_size, lot_size)``; 1e-8 where there is nothing to infer from.
     """
-    return _step(prices, (4, 8, 10, 20)), _step(quantities, (4,))
+    return _step(prices, (20, 10, 8, 4)), _step(quantities, (4,))
 
 
 def _step(values: np.ndarray, quarters: tuple[int, ...]) -> float:
-    """The largest ``quarters / 4`` times a power of ten that divides all values."""
-    divisor = int(np.gcd.reduce(np.rint(np.asarray(values, np.float64) * _SCALE).astype(np.int64), initial=0))
-    steps = [q * 10**exponent for exponent in range(len(str(divisor))) for q in quarters]
-    return (
-        max((s // 4 for s in steps if divisor and s % 4 == 0 and divisor % (s // 4) == 0), default=1) / _SCALE
-    )
+    """The largest ``quarters / 4`` times a power of ten that divides nearly all values."""
+    units = np.rint(np.asarray(values, np.float64) * _SCALE).astype(np.int64)
+    units = units[units > 0]
+    if not len(units):
+        return 1.0 / _SCALE
+    steps = [q * 10**k // 4 for k in range(17, -1, -1) for q in quarters if q * 10**k % 4 == 0]
+    allowed = len(units) // 1000
+    few = units[:1000]
+    for step in steps:
+        if (few % step != 0).sum() <= allowed and (units % step != 0).sum() <= allowed:
+            return step / _SCALE
+    return 1.0 / _SCALE
+
+
+def count_off_grid(values: np.ndarray, step: float) -> int:
+    """How many values are no multiple of ``step``, to a millionth of it (or what a float64 can tell)."""
+    scaled = np.asarray(values, np.float64) / step
+    tolerance = np.maximum(1e-6, 4.0 * np.spacing(np.abs(scaled)))
+    return int((np.abs(scaled - np.rint(scaled)) > tolerance).sum())
 
 
 def round_half_away(values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmlib._io import UserError, sha256_file, sha256_json
 from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_TRADE
-from mmlib.market.events import BOTH, infer_instrument, longest_in_order, round_half_away
+from mmlib.market.events import BOTH, count_off_grid, infer_instrument, longest_in_order, round_half_away
 from mmlib.market.latency import refresh_model
 from mmlib.market.lines import Lines, Quarantine
 from mmlib.market.recorded import ReaderOptions, Recording, count_gaps
@@ -81,6 +81,7 @@ def read_topbook(path: Path, options: ReaderOptions) -> Recording:
     events = _arrange(_book_rows(book, instrument), _trade_rows(prints, instrument), options.latency, rng)
     refresh_ms, label = refresh_model(options.latency, "the recording carries no arrival times")
     quality = {name: depth.quality[name] + trades.quality[name] for name in depth.quality}
+    quality["off_tick"] = count_off_grid(prices, instrument.tick_size)
     quality["crossed"] += len(bid_ticks) - len(book)
     quality |= {"rows": len(events), "gaps_over_60s": count_gaps((book[:, 0] * 1e9).astype(np.int64))}
     cut = "; a file is cut off, what it holds was read" if quality["truncated"] else ""
