@@ -75,6 +75,8 @@ def test_missing_is_a_dash_everywhere(value: object) -> None:
         (12345.678, "12,346"),
         (math.inf, "–"),
         (-0.5, "-0.5"),
+        (0.000038012, "0.000038"),
+        (1e-12, "1e-12"),
     ],
 )
 def test_numbers_for_readers(value: float, text: str) -> None:

@@ -31,7 +31,7 @@ def day(minutes: pd.DataFrame, limits: Mapping[str, float] | None = None) -> go.
         cols=1,
         shared_xaxes=True,
         vertical_spacing=0.05,
-        subplot_titles=[theme.label(metric) for metric in shown],
+        subplot_titles=[theme.label(metric, minute=True) for metric in shown],
     )
     names = ", ".join(theme.label(metric).lower() for metric in shown)
     fig.update_layout(

@@ -38,7 +38,7 @@ def margins(results: pd.DataFrame) -> go.Figure:
     )
     units = rows["unit"] if "unit" in rows.columns else [""] * len(rows)
     texts = [
-        theme.escape(f"{status}: {theme.number(v)} {op} {theme.number(bound)} {unit}".strip())
+        theme.escape(f"{status}: {theme.number(v)} {op} {theme.number(bound)} {_shown(unit)}".strip())
         for status, v, op, bound, unit in zip(rows["status"], value, rows["op"], limit, units, strict=True)
     ]
     fig.add_bar(
@@ -52,3 +52,8 @@ def margins(results: pd.DataFrame) -> go.Figure:
     )
     fig.update_xaxes(range=[-105, 105])
     return fig
+
+
+def _shown(unit: object) -> str:
+    """A unit as a reader wants it: ``1`` and ``bool`` are none."""
+    return "" if unit in ("1", "bool") else str(unit)

@@ -48,7 +48,7 @@ def stage_bars(percentiles: pd.DataFrame, limits: Mapping[str, float] | None = N
         fig.add_scatter(
             x=x, y=marks, mode="markers", name="limit of p95", marker=marker, hovertemplate="%{y} ms"
         )
-    fig.update_yaxes(type="log")
+    fig.update_yaxes(type="log", dtick=1, exponentformat="none")
     return fig
 
 
@@ -64,7 +64,7 @@ def minute_lines(
         limit: value of the gate, drawn as a dotted line.
         unit: unit in the axis title; the metric's own when left out.
     """
-    name, unit = theme.label(metric), theme.unit_of(metric) if unit is None else unit
+    name, unit = theme.label(metric, minute=True), theme.unit_of(metric) if unit is None else unit
     title = f"{name} by minute"
     if theme.lacking(minutes, [metric]):
         return theme.no_data(title)

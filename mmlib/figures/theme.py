@@ -38,10 +38,10 @@ LABELS = {
     "errors_per_min": "Errors",
     "breaker_open_s": "Circuit breaker open",
     "rss_mb": "Resident memory",
-    "rss_slope_mb_per_h": "Memory growth over the trailing hour",
-    "taker_share_pct": "Taker share over the trailing hour",
-    "slippage_bps": "Slippage over the trailing hour",
-    "net_bps": "Net result over the trailing hour",
+    "rss_slope_mb_per_h": "Memory growth",
+    "taker_share_pct": "Taker share",
+    "slippage_bps": "Slippage",
+    "net_bps": "Net result",
 }
 
 UNITS = {
@@ -80,9 +80,19 @@ def escape(value: object) -> str:
     return html.escape(str(value), quote=False)
 
 
-def label(metric: str) -> str:
-    """A reader's name of a metric; an unknown one is shown as it is."""
-    return LABELS.get(metric, escape(metric))
+TRAILING = frozenset({"rss_slope_mb_per_h", "taker_share_pct", "slippage_bps", "net_bps"})
+"""Metrics that a minute series states over the trailing hour."""
+
+
+def label(metric: str, *, minute: bool = False) -> str:
+    """A reader's name of a metric; an unknown one is shown as it is.
+
+    Args:
+        metric: column name.
+        minute: the value stands in a minute series, where some metrics look back over an hour.
+    """
+    name = LABELS.get(metric, escape(metric))
+    return f"{name} over the trailing hour" if minute and metric in TRAILING else name
 
 
 def unit_of(metric: str) -> str:

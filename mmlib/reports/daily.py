@@ -91,10 +91,9 @@ def _headline(s: DailySummary) -> str:
     """The day in one line."""
     if not s.totals["n_ticks"]:
         return "No tick was written on this day."
+    ticks = f"{num(s.totals['n_ticks'])} ticks over {num(s.uptime['span_h'].min(), 3)} of 24 h"
     fills = f"{num(s.totals['n_fills'])} fills, notional {num(s.totals['notional'])}"
-    return (
-        f"{num(s.totals['n_ticks'])} ticks, {fills}, net {num(s.totals['net_bps'])} bps of traded notional."
-    )
+    return f"{ticks}, {fills}, net {num(s.totals['net_bps'])} bps of traded notional."
 
 
 def _fired(fired: pd.DataFrame) -> Table:

@@ -10,7 +10,12 @@ import pandas as pd
 from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
 from mmlib.reports.verdict import gate_table, judge
 
-NOT_SHOWN = frozenset({"ts", "start", "end", "symbol", "arm", "reason", "kept", "valid"})
+SHOWN = (
+    *("coverage", "hit_ratio", "fetch_md_p95_ms", "tick_total_p95_ms", "deadline_miss_pct", "errors"),
+    *("spread_bps", "volatility_bps", "n_fills", "notional"),
+    *("gross_bps", "slippage_bps", "fees_bps", "inventory_bps", "net_bps", "taker_share_pct"),
+)
+"""Columns of the dataset that the summary shows; the files hold all of them."""
 
 
 def calib_summary(
@@ -68,14 +73,8 @@ def _split(intervals: pd.DataFrame) -> tuple[pd.DataFrame, Table]:
 
 
 def _columns(kept: pd.DataFrame) -> Table:
-    """Range of every metric over the kept intervals, a row a symbol, arm and metric."""
-    metrics = [
-        name
-        for name in kept.columns
-        if name not in NOT_SHOWN
-        and pd.api.types.is_numeric_dtype(kept[name])
-        and kept[name].dtype.kind != "b"
-    ]
+    """Range of the main metrics over the kept intervals, a row a symbol, arm and metric."""
+    metrics = [name for name in SHOWN if name in kept.columns]
     keys = [name for name in ("symbol", "arm") if name in kept.columns]
     rows = []
     for values, part in kept.groupby(keys, observed=True) if keys else [(("all",), kept)]:

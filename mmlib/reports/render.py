@@ -66,6 +66,12 @@ def num(value: object, digits: int = 4) -> str:
         return f"{int(number):,}"
     if abs(number) >= 10**digits:
         return f"{number:,.0f}"
+    if abs(number) < 1e-3:  # one digit less, and no exponent down to a billionth
+        return (
+            f"{number:.{1 - math.floor(math.log10(abs(number)))}f}"
+            if abs(number) >= 1e-9
+            else f"{number:.1g}"
+        )
     return f"{number:.{digits}g}"
 
 

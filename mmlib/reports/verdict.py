@@ -58,6 +58,8 @@ def judge(results: Iterable[Any], runbooks: Mapping[str, str] | None = None) -> 
     warnings = [row for row in rows if row not in counted and row["status"] != Status.PASS]
     meaning = MEANING[status] if counted else "No gate was evaluated; this does not promote."
     actions = list(dict.fromkeys(_action(row, runbooks or {}) for row in problems))
+    if not counted:
+        actions = ["Run the step again and read the first error in its notebook."]
     return Verdict(status, meaning, problems, warnings, actions)
 
 
