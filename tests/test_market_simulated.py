@@ -83,6 +83,8 @@ def test_windows_outside_give_nothing() -> None:
     source = open_source("simulated", "BTCUSDT")
     assert list(source.chunks(end_ns=source.start_ns)) == []
     assert list(source.chunks(source.start_ns + 5, source.start_ns + 5)) == []
+    assert source.quality == {"rows": 0}
+    assert len(minutes(source, 1)) == source.quality["rows"]
 
 
 @pytest.mark.parametrize("regime", sorted(REGIMES))

@@ -99,7 +99,7 @@ class SimulatedSource:
         self._params = _params(market, self._price, self.instrument)
         self._latency_ms = lognormal_ms(latency.median_ms, latency.sigma)
         self.refresh_ms, self.refresh_label = refresh_model(latency, "the market is simulated")
-        self.quality: dict[str, int] = {}
+        self.quality: dict[str, int] = {"rows": 0}
         regime = str(market.get("regime", "normal"))
         self.description = (
             f"simulated order flow, {regime} regime, seed {seed}, "
@@ -111,6 +111,7 @@ class SimulatedSource:
         start = self.start_ns if start_ns is None else max(start_ns, self.start_ns)
         if end_ns is not None and end_ns <= start:
             return
+        self.quality["rows"] = 0
         current = self._begin()
         head = current.book_rows(self.instrument, self.start_ns, self.start_ns)
         begun = start == self.start_ns
@@ -127,6 +128,7 @@ class SimulatedSource:
                 yield opening
                 begun = True
             if last > cut:
+                self.quality["rows"] += last - cut
                 yield out[cut:last]
             if last < n:
                 return
