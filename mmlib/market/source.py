@@ -173,6 +173,6 @@ def _latency(latency: Mapping[str, Any]) -> FeedLatency:
     for name, value in (("feed_median_ms", feed.median_ms), ("base_latency_ms", feed.base_ms)):
         if not 0.0 <= value <= 60_000.0:
             raise UserError(f"latency.{name}: {value}; expected milliseconds from 0 to 60000")
-    if not 0.0 <= feed.sigma <= 3.0:
-        raise UserError(f"latency.feed_sigma: {feed.sigma}; expected a number from 0 to 3")
+    if not 0.0 <= feed.sigma <= 5.0:
+        raise UserError(f"latency.feed_sigma: {feed.sigma}; expected a number from 0 to 5")
     return feed
