@@ -36,7 +36,7 @@ make_environment() {
     stamp=$(environment_stamp "$python")
     echo "Making .venv with $("$python" --version) from ci/requirements.lock ..." >&2
     "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r ci/requirements.lock
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r ci/requirements.lock
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
     echo "$stamp" >.venv/.made-from
 }

@@ -30,7 +30,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 
 def test_help_loads_nothing_heavy() -> None:
     heavy = "{'numba', 'pandas', 'numpy', 'duckdb', 'papermill', 'scrapbook', 'plotly', 'pydantic', 'yaml', 'rich'}"
-    text = f"import sys\nfrom mmlib.cli import _parser\n_parser().format_help()\nprint(sorted(set(sys.modules) & {heavy}))"
+    text = f"import sys\nfrom mmlib.cli import parser\nparser().format_help()\nprint(sorted(set(sys.modules) & {heavy}))"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -234,5 +234,5 @@ def test_run_prints_steps_verdict_and_page(
     assert code == 1
 
 
-def test_validate_and_verbs_share_the_table() -> None:
+def test_a_run_without_outcomes_is_no_success() -> None:
     assert verbs.Done("x", (), None, None).returncode == 3

@@ -65,7 +65,7 @@ def make_notebook(ws: Path) -> Path:
         ),
         new.new_output("display_data", {"text/plain": "plain text"}),
     ]
-    for name, data in (("step", {**step, "params": {"x": EVIL}}), ("gates", [])):
+    for name, data in (("step", {**step, "params": {"x": EVIL}}), ("gates", [result("shadow").to_dict()])):
         payload = {"name": name, "data": data, "encoder": "json", "version": 1}
         mime = {"application/scrapbook.scrap.json+json": payload}
         outputs.append(

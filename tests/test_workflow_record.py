@@ -127,6 +127,9 @@ def test_damaged_index_names_the_file(tmp_path: Path, text: str) -> None:
         {"step": {"step": "prep", "status": "GREAT"}, "gates": []},
         {"step": {"step": "prep", "status": "PASS", "grade": "rumour"}, "gates": []},
         {"step": {"step": "prep", "status": "PASS"}},
+        {"step": {"step": "prep", "status": "PASS"}, "gates": []},
+        {"step": {"step": "prep", "status": "PASS"}, "gates": [{"status": "PASS"}]},
+        {"step": {"step": "prep", "status": "PASS"}, "gates": [result("prep", "FAIL").to_dict()]},
         [],
     ],
 )

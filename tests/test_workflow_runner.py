@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from mmlib._io import UserError
@@ -100,6 +105,36 @@ def test_dead_kernel_is_an_error_with_a_manifest(tmp_path: Path) -> None:
     assert outcomes[0].returncode == FAILED
     assert "DeadKernelError" in outcomes[0].reason
     assert (runs.runs_dir(tmp_path / "ws") / run_id / "01_prep.json").is_file()
+
+
+def test_interrupt_keeps_the_notebook_and_says_so(tmp_path: Path) -> None:
+    """Ctrl-C during a long cell: exit 130, kernel gone, record ERROR, nothing half-written."""
+    ensure_params(tmp_path / "ws")
+    mark = tmp_path / "kernel.pid"
+    cell = (
+        f"import os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(300)"
+    )
+    notebook = write_notebook(tmp_path / "01_prep.ipynb", [cell], PREP_PARAMS)
+    code = (
+        "import pathlib, sys\nfrom mmlib import cli\nfrom mmlib.workflow import plan\n"
+        f"plan.notebooks_dir = lambda: pathlib.Path({str(notebook.parent)!r})\n"
+        f"plan._step_file = lambda *_: {{}}\nsys.exit(cli.main(['run', '--step', '1', '--workspace', {str(tmp_path / 'ws')!r}]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (mark.is_file() and mark.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert err.strip().splitlines()[-1] == "finishline run: interrupted"
+    assert not psutil.pid_exists(int(mark.read_text()))
+    record = latest(tmp_path / "ws")["prep"]
+    assert record.status is Status.ERROR
+    assert "interrupted" in record.reason
+    folder = runs.runs_dir(tmp_path / "ws") / record.run_id
+    assert sorted(p.name for p in folder.iterdir()) == ["01_prep.ipynb", "01_prep.json"]
 
 
 def test_resume_keeps_what_did_not_change(tmp_path: Path) -> None:

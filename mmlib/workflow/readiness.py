@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmlib._io import UserError, write_json
+from mmlib._io import UserError, write_atomic, write_json
 from mmlib.dtypes import Grade, Status
 from mmlib.workflow.provenance import param_hashes
 from mmlib.workflow.record import StepRecord, latest
@@ -123,10 +123,10 @@ def collect(ws: Path, evidence_required: Grade | str = Grade.LIVE, rehearsal: bo
 
 def write_readiness(ws: Path, readiness: Readiness) -> list[Path]:
     """Write ``readiness.json`` and ``FINISH_LINE_REPORT.md``; returns both paths."""
-    from mmlib.reports import finish_line
+    from mmlib.reports.finish_line import finish_line
 
-    text = finish_line.finish_line(readiness.rows, readiness.to_dict())
-    return [write_json(ws / JSON_PATH, readiness.to_dict()), finish_line.write(ws / REPORT_PATH, text)]
+    text = finish_line(readiness.rows, readiness.to_dict())
+    return [write_json(ws / JSON_PATH, readiness.to_dict()), write_atomic(ws / REPORT_PATH, text)]
 
 
 def _row(step: Step, record: StepRecord | None, current: dict[str, str]) -> Row:

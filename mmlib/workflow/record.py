@@ -188,7 +188,8 @@ class StepRecord:
 def read_record(path: Path, step: str = "") -> StepRecord:
     """Read the scraps of an executed notebook (or the JSON record of a notebook run by hand).
 
-    A notebook without its step scrap did not finish: its status is ERROR.
+    A notebook without its step scrap did not finish, and a status that its gates do not bear out was not decided
+    by them: both are ERROR.
     """
     try:
         scraps = read_json(path) if path.suffix == ".json" else _scraps(path)
@@ -203,8 +204,13 @@ def read_record(path: Path, step: str = "") -> StepRecord:
         return StepRecord(
             step, Status.ERROR, path=path, reason=f"{path.name}: no step was recorded; it did not finish"
         )
+    from mmlib.gates.result import GateResult, aggregate
+
     try:
         grade = None if data.get("grade") is None else Grade(data["grade"])
+        verdict = aggregate([GateResult.from_dict(gate) for gate in gates], step)
+        if verdict.status != Status(data["status"]):
+            raise ValueError(f"status {data['status']} does not follow from its gates: {verdict.status}")
         return StepRecord(
             step=str(data["step"]),
             status=Status(data["status"]),

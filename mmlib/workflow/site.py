@@ -20,7 +20,7 @@ from mmlib.workflow.runs import runs_dir
 from mmlib.workflow.status import StepState, overview
 from mmlib.workflow.steps import BY_KEY
 from mmlib.workflow.table import GateTable, status_mark
-from mmlib.workflow.times import now_iso
+from mmlib.workflow.times import now_iso, readable
 
 _HERE = Path(__file__).resolve().parent / "templates"
 _REPORTS = (
@@ -109,7 +109,11 @@ def _reports(ws: Path) -> list[Path]:
 
 
 def _head(state: StepState, record: StepRecord) -> dict[str, Any]:
-    facts = [("evidence", str(record.grade or "–")), ("run", record.run_id), ("finished", record.finished)]
+    facts = [
+        ("evidence", str(record.grade or "–")),
+        ("run", record.run_id),
+        ("finished", readable(record.finished)),
+    ]
     given = record.data.get("params", {})
     params = [(str(k), str(v)) for k, v in given.items()] if isinstance(given, Mapping) else []
     params += [(name, str(record.data[name])) for name in _HASHES if name in record.data]
@@ -131,7 +135,7 @@ def _step_line(state: StepState, page: str) -> dict[str, str]:
         "css": _css(str(state.status)),
         "grade": str(record.grade or "–") if record else "–",
         "run_id": record.run_id if record else "–",
-        "finished": record.finished if record else "–",
+        "finished": readable(record.finished) if record else "–",
         "why": state.why,
     }
 
@@ -160,7 +164,7 @@ def _verdict(ws: Path, pages: Mapping[str, str], states: Sequence[StepState]) ->
             "grade": str(found["grade"] or "none"),
             "required": str(found["evidence_required"]),
             "passed": sum(row["status"] == status_mark(Status.PASS) for row in rows),
-            "created": created,
+            "created": readable(created),
             "stale": any(finished > created for finished in others),
             "rows": rows,
         }
@@ -192,7 +196,7 @@ def _environment() -> Environment:
 def _render(template: str, **values: Any) -> str:
     css = Markup((_HERE / "page.css").read_text(encoding="utf-8"))  # noqa: S704  (our own file)
     page = _environment().get_template(template)
-    return page.render(css=css, version=__version__, created=now_iso(), **values)
+    return page.render(css=css, version=__version__, created=readable(now_iso()), **values)
 
 
 def _css(status: str) -> str:

@@ -54,3 +54,21 @@ def now_iso() -> str:
 def run_stamp() -> str:
     """Identifier of a run that starts now, sortable: ``20250115T093000Z``."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def readable(iso: str) -> str:
+    """An RFC 3339 time to the minute for a table: ``2025-01-15 09:30 UTC``; other text as it is."""
+    try:
+        return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return iso
+
+
+def utc_datetime(ns: int | None) -> datetime | None:
+    """Nanoseconds since the epoch as an aware time; None stays None."""
+    return None if ns is None else _EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def stamp_of(iso: str) -> str:
+    """An RFC 3339 time as the workflow writes it in file names: ``20250115_093000``."""
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y%m%d_%H%M%S")

@@ -7,6 +7,7 @@ addEventListener("DOMContentLoaded", () => {
     const figure = JSON.parse(document.getElementById(box.dataset.figure).textContent);
     const layout = Object.assign({}, figure.layout, { autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" });
     layout.font = Object.assign({}, layout.font, { color: ink() });
+    layout.modebar = Object.assign({ bgcolor: "rgba(0,0,0,0)" }, layout.modebar);
     delete layout.width;
     if (layout.height) box.style.minHeight = layout.height + "px";
     Plotly.newPlot(box, figure.data, layout, { displaylogo: false, responsive: true }).then(

@@ -1,0 +1,182 @@
+"""The arguments of the command line: verbs, options, examples; argparse only, so that --help starts at once."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from mmlib import __version__
+
+_EXIT_CODES = """exit codes:
+  0  every gate passed          1  a gate did not pass (FAIL, INCONCLUSIVE, NO_DATA)
+  2  bad input or configuration 3  a notebook failed to execute"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``finishline``; the parsed verb is ``args.verb``."""
+    top = _Parser(
+        prog="finishline",
+        description="Take a market-making bot to production behind gates: prep, shadow, soak, dataset, A/B, "
+        "baseline lock, daily ops, readiness.",
+        epilog="examples:\n  finishline run --all --profile demo\n  finishline status\n"
+        "  finishline report --open\n\n" + _EXIT_CODES,
+    )
+    top.add_argument("--version", action="version", version=f"finishline {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    _add_run(verbs)
+    _add_steps(verbs)
+    _add_baseline(verbs)
+    _add_rollback(verbs)
+    _add_others(verbs)
+    return top
+
+
+def _verb(verbs: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"examples:\n  {example}"
+    )
+    parser.add_argument(
+        "--workspace", default=".", metavar="DIR", help="holds params/, artifacts/, docs/ (default: .)"
+    )
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, source: bool = True) -> None:
+    parser.add_argument("--profile", default="", metavar="NAME", help="demo, production or a YAML file")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    if source:
+        parser.add_argument(
+            "--source",
+            default="",
+            metavar="URI",
+            help="simulated, recording:PATH, live:EXCHANGE or feeds:DIR",
+        )
+        parser.add_argument("--symbols", default="", metavar="A,B", help="such as BTCUSDT,ETHUSDT")
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="a configuration key, such as md_cache.ttl_ms=150",
+        )
+
+
+def _add_run(verbs: Any) -> None:
+    example = (
+        "finishline run --all --profile demo\n  finishline run --step 1 --step shadow --shadow-duration 30\n"
+        "  finishline run --all --profile demo --source recording:btcusdt.gz --symbols BTCUSDT\n\n"
+        + _EXIT_CODES
+    )
+    run = _verb(verbs, "run", "execute steps of the workflow", example)
+    which = run.add_mutually_exclusive_group(required=True)
+    which.add_argument("--all", action="store_true", help="every step, in order")
+    which.add_argument(
+        "--step",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="N|NAME",
+        help="1-8, or a name such as soak or ab_50",
+    )
+    run.add_argument("--shadow-duration", type=float, metavar="MIN", help="length of the shadow run [min]")
+    run.add_argument(
+        "--resume", action="store_true", help="keep steps whose inputs have not changed since they ran"
+    )
+    _add_common(run)
+
+
+def _add_steps(verbs: Any) -> None:
+    soak = _verb(verbs, "soak", "run the soak test", "finishline soak --hours 72")
+    soak.add_argument("--hours", type=float, metavar="H", help="length [h]")
+    soak.add_argument("--clock", choices=("replay", "realtime"), default="replay", help="default: replay")
+    _add_common(soak)
+
+    dataset = _verb(
+        verbs,
+        "dataset",
+        "aggregate soak feeds into the calibration dataset",
+        "finishline dataset --from 2025-01-15T00:00:00Z --to 2025-01-17T00:00:00Z --interval-min 5",
+    )
+    dataset.add_argument(
+        "--from", dest="from_ts", default="", metavar="ISO", help="first instant (default: all)"
+    )
+    dataset.add_argument(
+        "--to", dest="to_ts", default="", metavar="ISO", help="end, exclusive (default: all)"
+    )
+    dataset.add_argument("--interval-min", type=int, metavar="MIN", help="length of an interval [min]")
+    dataset.add_argument("--feeds", default="", metavar="DIR", help="a desk's own feeds")
+    _add_common(dataset, source=False)
+
+    ab = _verb(verbs, "ab", "run one A/B rollout stage", "finishline ab --rollout-pct 10 --duration-hours 24")
+    ab.add_argument("--rollout-pct", type=int, required=True, metavar="PCT", help="10, 50 or 100")
+    ab.add_argument("--duration-hours", type=float, metavar="H", help="length [h]")
+    _add_common(ab)
+
+    daily = _verb(verbs, "daily", "write the daily operations report", "finishline daily --date 2025-01-15")
+    daily.add_argument(
+        "--date", default="latest", metavar="YYYY-MM-DD", help="default: the latest day with data"
+    )
+    daily.add_argument("--feeds", default="", metavar="DIR", help="a desk's own feeds")
+    _add_common(daily, source=False)
+
+    ready = _verb(
+        verbs,
+        "readiness",
+        "collect the acceptance table and the verdict",
+        "finishline readiness --json",
+    )
+    _add_common(ready, source=False)
+
+
+def _add_baseline(verbs: Any) -> None:
+    baseline = _verb(
+        verbs,
+        "baseline",
+        "lock the performance baseline, or validate against it",
+        "finishline baseline --lock\n  finishline baseline --validate",
+    )
+    which = baseline.add_mutually_exclusive_group(required=True)
+    which.add_argument("--lock", action="store_true", help="lock artifacts/baseline/stage_budgets.json")
+    which.add_argument(
+        "--validate", action="store_true", help="compare the current budgets with the locked ones"
+    )
+    _add_common(baseline, source=False)
+
+
+def _add_rollback(verbs: Any) -> None:
+    rollback = _verb(
+        verbs,
+        "rollback",
+        "the red button: restore flags from the snapshot, or take one of the gradual ways",
+        "finishline rollback --reason 'slippage up after the release'\n"
+        "  finishline rollback --flag adaptive_spread.enabled --reason 'net_bps down'\n"
+        "  finishline rollback --gradual sampling --reason 'tick p95 at 170 ms'",
+    )
+    rollback.add_argument("--flag", action="append", default=[], metavar="NAME", help="switch this flag off")
+    rollback.add_argument(
+        "--gradual", choices=("taker-cap", "adaptive", "sampling"), help="one step of relief"
+    )
+    rollback.add_argument("--reason", required=True, metavar="TEXT", help="recorded with the change")
+    rollback.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_others(verbs: Any) -> None:
+    status = _verb(verbs, "status", "what ran, what is stale, what is next", "finishline status --json")
+    status.add_argument("--json", action="store_true", help="print the result as JSON")
+    report = _verb(verbs, "report", "write the HTML pages of the latest records", "finishline report --open")
+    report.add_argument("--open", action="store_true", help="open the index page in a browser")
+    _verb(verbs, "lab", "open the notebooks in JupyterLab", "finishline lab")
+    doctor = _verb(verbs, "doctor", "check this machine and workspace", "finishline doctor")
+    doctor.add_argument("--json", action="store_true", help="print the result as JSON")
