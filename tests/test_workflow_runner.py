@@ -118,7 +118,8 @@ def test_interrupt_keeps_the_notebook_and_says_so(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys\nfrom mmlib import cli\nfrom mmlib.workflow import plan\n"
         f"plan.notebooks_dir = lambda: pathlib.Path({str(notebook.parent)!r})\n"
-        f"plan._step_file = lambda *_: {{}}\nsys.exit(cli.main(['run', '--step', '1', '--workspace', {str(tmp_path / 'ws')!r}]))"
+        "plan._step_file = lambda *_: {}\n"
+        f"sys.exit(cli.main(['run', '--step', '1', '--workspace', {str(tmp_path / 'ws')!r}]))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

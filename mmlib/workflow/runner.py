@@ -160,7 +160,14 @@ def parameters_of(notebook: Path) -> dict[str, str]:
 def private_kernel() -> Iterator[None]:
     """Make ``python3`` mean this very interpreter for kernels started inside, whatever is installed."""
     spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": [
+            sys.executable,
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            "{connection_file}",
+            "--log-level=CRITICAL",
+        ],
         "language": "python",
         "display_name": "Python 3",
         "metadata": {"supported_encryption": ["curve"]},
