@@ -177,7 +177,7 @@ def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
         instruments={name: (rule.tick_size, rule.lot_size) for name, rule in config.instruments.items()},
         latency=config.latency.model_dump(),
         market=config.market.model_dump(),
-        quarantine_dir=job.quarantine,
+        quarantine_dir=job.quarantine / job.symbol if job.quarantine else None,
     )
     start = source.start_ns if spec.uri == "simulated" else source.start_ns + int(spec.offset_s * _S)
     end = start + int(spec.duration_s * _S)

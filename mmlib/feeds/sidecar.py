@@ -55,6 +55,18 @@ def read_sidecar(directory: Path) -> dict[str, Any] | None:
     return dict(payload)
 
 
+def stated(directory: Path) -> dict[str, Any] | None:
+    """What is stated of a directory's feeds: its sidecar, or that a desk declared them; None when there are none."""
+    sidecar = read_sidecar(directory)
+    if sidecar is not None or not directory.is_dir() or not any(directory.glob("*.jsonl*")):
+        return sidecar
+    return {
+        "grade": Grade.LIVE,
+        "source": "a desk's own feeds",
+        "refresh_latency": "none: the desk's bot measured it",
+    }
+
+
 def grade_of(directory: Path) -> Grade:
     """Evidence grade of a directory: what its session stated; without a sidecar live, as the desk declares.
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmlib.dtypes import Status
 from mmlib.gates.spec import Gate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = 1
 
@@ -134,6 +137,13 @@ def aggregate(results: Sequence[GateResult], step: str) -> GateResult:
     if noted:
         parts.append(f"{len(noted)} warning{'s' if len(noted) > 1 else ''}: {', '.join(noted)}")
     return GateResult(id=step, step=step, status=status, n=len(blocking), reason="; ".join(parts), title=step)
+
+
+def frame(results: Sequence[GateResult]) -> pd.DataFrame:
+    """Results as a frame, one row each, columns as the fields; for a figure or a table."""
+    import pandas as pd
+
+    return pd.DataFrame([r.to_dict() for r in results], columns=[f.name for f in fields(GateResult)])
 
 
 def _joined(*parts: str) -> str:

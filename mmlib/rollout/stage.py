@@ -23,6 +23,7 @@ from mmlib.rollout.experiment import ALPHA, ESTIMATOR, Experiment
 from mmlib.rollout.safety import harm_series, series
 
 BUCKET_S = 3600
+ORDER = {10: 0, 50: 1, 100: 2}
 PREVIOUS = {10: None, 50: "ab_10", 100: "ab_50"}
 START_DAY = {10: 4, 50: 7, 100: 10}
 """Day after the start of simulated time on which a stage begins: no stage sees the market of another step."""

@@ -1,0 +1,41 @@
+"""Whether the daily reports are there: looked up on disk, after they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from mmlib.gates.evaluate import Measurement
+from mmlib.gates.result import GateResult
+from mmlib.gates.spec import GateBook
+from mmlib.ops.alerts import must_alert, uncovered
+from mmlib.ops.daily import DailySummary
+
+
+def written_measurements(
+    summary: DailySummary, report: Path, alerts: Path, book: GateBook
+) -> dict[str, Measurement]:
+    """Measurements of the ``daily_ops`` gates; a day without a tick has no report to speak of."""
+    text = report.read_text(encoding="utf-8") if report.is_file() else ""
+    rules = alerts.read_text(encoding="utf-8") if alerts.is_file() else ""
+    ticks = int(summary.totals["n_ticks"])
+    missing = uncovered(book, rules)
+    wanted = sum(must_alert(gate) for gate in book)
+    return {
+        "reports_written": Measurement(
+            float(str(summary.date) in text),
+            n=ticks,
+            reason=f"{report.name}: {ticks} ticks" if ticks else f"no tick was written on {summary.date}",
+        ),
+        "alerts_written": Measurement(
+            float(not missing),
+            n=wanted,
+            reason=f"without a rule: {', '.join(missing)}" if missing else f"{wanted} criteria have a rule",
+        ),
+    }
+
+
+def as_notes(results: Iterable[GateResult]) -> list[GateResult]:
+    """The day's own gates as information: they judge the day, not whether its report was made."""
+    return [replace(result, severity="info") for result in results]
