@@ -12,19 +12,25 @@ from mmlib.gates.spec import Gate
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def timeline(minutes: pd.DataFrame) -> pd.DataFrame:
-    """B against A from ``metrics.latency.minute_series``.
+def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame) -> pd.DataFrame:
+    """B against A at the end of each minute.
+
+    Args:
+        minutes: ``metrics.latency.minute_series``.
+        ticks: the feed frame; the tick's p95 of an arm is taken over all its ticks of the trailing hour, since 60 ticks a
+            minute leave a p95 that jumps by more than the limit between arms that are equal.
 
     Returns:
-        DataFrame[ts, symbol, delta_slippage_bps, taker_share_pct, tick_p95_regression_pct, deadline_miss_pct]: the last
-        two and the taker share are arm B's; slippage and taker share look back one hour.
+        DataFrame[ts, symbol, delta_slippage_bps, taker_share_pct, tick_p95_regression_pct, deadline_miss_pct]: the taker
+        share and the misses are arm B's; slippage and taker share look back one hour as well.
     """
     keys = ["symbol", "ts"]
     a = minutes[minutes["arm"] == "A"].set_index(keys)
     b = minutes[minutes["arm"] == "B"].set_index(keys)
     a, b = a.align(b, join="outer", axis=0)
+    p95_a, p95_b = (_hourly_p95(ticks[ticks["arm"] == arm]).reindex(a.index) for arm in ("A", "B"))
     with np.errstate(divide="ignore", invalid="ignore"):
-        regression = (b["tick_total_p95_ms"] / a["tick_total_p95_ms"] - 1.0) * 100.0
+        regression = (p95_b / p95_a - 1.0) * 100.0
     frame = pd.DataFrame(
         {
             "delta_slippage_bps": b["slippage_bps"] - a["slippage_bps"],
@@ -36,15 +42,24 @@ def timeline(minutes: pd.DataFrame) -> pd.DataFrame:
     return frame.reset_index().sort_values(keys, ignore_index=True)
 
 
+def _hourly_p95(ticks: pd.DataFrame) -> pd.Series:
+    """95th percentile of the whole tick over the trailing hour, known at each minute that has ticks, by (symbol, ts)."""
+    parts = []
+    for symbol, part in ticks.groupby("symbol", observed=True):
+        rolling = part.set_index("ts")["tick_total_ms"].rolling("1h").quantile(0.95)
+        last = rolling.groupby(pd.DatetimeIndex(rolling.index).floor("min")).last()
+        last.index = pd.MultiIndex.from_product([[symbol], last.index], names=["symbol", "ts"])
+        parts.append(last)
+    empty = pd.MultiIndex.from_arrays([[], pd.DatetimeIndex([], tz="UTC")], names=["symbol", "ts"])
+    return pd.concat(parts) if parts else pd.Series(dtype="float64", index=empty)
+
+
 def series(frame: pd.DataFrame, metric: str) -> Series:
     """One metric of a minute frame as (int64 ns, float64) a symbol, for the gates' evaluator."""
-    result: Series = {}
-    for symbol, part in frame.groupby("symbol", observed=True):
-        result[str(symbol)] = (
-            _ns(part["ts"]),
-            part[metric].to_numpy(dtype=np.float64),
-        )
-    return result
+    return {
+        str(symbol): (_ns(part["ts"]), part[metric].to_numpy(dtype=np.float64))
+        for symbol, part in frame.groupby("symbol", observed=True)
+    }
 
 
 def gate_lines(frame: pd.DataFrame, gates: Iterable[Gate]) -> pd.DataFrame:

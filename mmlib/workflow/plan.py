@@ -104,7 +104,9 @@ def _planned(
         params |= {name: value for name, value in common.items() if name in known}
         params |= profile.steps.get(step.key, {})
     source = absolute_source(options.source, Path.cwd()) if options.source else ""
-    given = {"source": source, "symbols": list(check_symbols(options.symbols)), "sets": dict(sets)}
+    own = profile.steps.get(step.key, {}).get("sets", {}) if profile is not None else {}
+    merged = {**sets, **own, **options.sets}  # the command line wins over the step, the step over the profile
+    given = {"source": source, "symbols": list(check_symbols(options.symbols)), "sets": merged}
     params |= {name: value for name, value in given.items() if value and name in known}
     if source.startswith("feeds:") and "feeds" in known:
         params["feeds"] = source.removeprefix("feeds:")
