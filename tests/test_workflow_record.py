@@ -12,7 +12,7 @@ from mmlib._io import UserError
 from mmlib.dtypes import Grade, Status
 from mmlib.workflow import runs
 from mmlib.workflow.record import latest, open_step, plain, read_record, resolve_workspace
-from mmlib.workflow.table import GateTable
+from mmlib.workflow.table import GateTable, explain
 from tests.workflow_fixtures import result
 
 
@@ -182,3 +182,20 @@ def test_gate_table_escapes_every_cell() -> None:
     assert "<script" not in html
     assert html.count("&lt;script&gt;") >= 5
     assert "✓ PASS" in html
+
+
+def test_units_and_reasons_are_words() -> None:
+    gates = [
+        result("prep", unit="bool", title="Config valid").to_dict(),
+        result(
+            "prep", "FAIL", value=0.2, op=">=", limit=0.7, unit="1", title="Hit ratio", reason="too low"
+        ).to_dict(),
+        result(
+            "prep", "NO_DATA", value=None, limit=5.0, unit="ms", title="Fetch", reason="no samples"
+        ).to_dict(),
+        result("prep", "FAIL", severity="warning", title="Loud").to_dict(),
+    ]
+    assert explain(gates[:1]) == "Config valid yes"
+    assert explain(gates) == "Hit ratio FAIL 0.2 (limit >= 0.7): too low; Fetch NO_DATA: no samples"
+    assert explain(gates, most=1) == "Hit ratio FAIL 0.2 (limit >= 0.7): too low; and 1 more"
+    assert explain([]) == ""

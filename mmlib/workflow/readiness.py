@@ -12,6 +12,7 @@ from mmlib.workflow.provenance import param_hashes
 from mmlib.workflow.record import StepRecord, latest
 from mmlib.workflow.status import NOT_RUN, parameters_changed
 from mmlib.workflow.steps import ACCEPTANCE, Step
+from mmlib.workflow.table import explain
 from mmlib.workflow.times import now_iso
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def write_readiness(ws: Path, readiness: Readiness) -> list[Path]:
 def _row(step: Step, record: StepRecord | None, current: dict[str, str]) -> Row:
     if record is None:
         return Row(step.key, step.gate, step.requirement, str(Status.NO_DATA), NOT_RUN, "", "", "")
-    status, why = record.status, record.reason
+    status, why = record.status, explain(record.gates) or record.reason
     changed = parameters_changed(record, current) if record.data else ()
     if changed:
         note = f"{', '.join(changed)} changed since; run the step again"
@@ -143,21 +144,11 @@ def _row(step: Step, record: StepRecord | None, current: dict[str, str]) -> Row:
         gate=step.gate,
         requirement=step.requirement,
         status=str(status),
-        why=why or _passed(record),
+        why=why,
         grade=str(record.grade or ""),
         run_id=record.run_id,
         finished=record.finished,
     )
-
-
-def _passed(record: StepRecord) -> str:
-    """What a passing row rests on: its gates with their values."""
-    values = [
-        f"{g.get('title') or g.get('id')} {g['value']:.4g}"
-        for g in record.gates
-        if g.get("severity") == "critical" and isinstance(g.get("value"), int | float)
-    ]
-    return "; ".join(values) or f"{len(record.gates)} gates passed"
 
 
 def _grade(value: Grade | str) -> Grade:

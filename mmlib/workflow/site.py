@@ -136,7 +136,7 @@ def _step_line(state: StepState, page: str) -> dict[str, str]:
         "grade": str(record.grade or "–") if record else "–",
         "run_id": record.run_id if record else "–",
         "finished": readable(record.finished) if record else "–",
-        "why": state.why,
+        "note": state.note,
     }
 
 

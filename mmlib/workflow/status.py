@@ -11,6 +11,7 @@ from mmlib.dtypes import Status
 from mmlib.workflow.provenance import PARAM_FILES, code_sha256, param_hashes
 from mmlib.workflow.record import StepRecord, latest
 from mmlib.workflow.steps import BY_KEY, STEPS
+from mmlib.workflow.table import explain
 
 NOT_RUN = "not run"
 
@@ -31,10 +32,19 @@ class StepState:
 
     @property
     def why(self) -> str:
-        """The reason in words: the record's own, then what made it stale."""
+        """What decided the record, in words, then what made it stale."""
         if self.record is None:
             return NOT_RUN
-        return "; ".join(part for part in (self.record.reason, *self.stale) if part)
+        return "; ".join(
+            part for part in (explain(self.record.gates) or self.record.reason, *self.stale) if part
+        )
+
+    @property
+    def note(self) -> str:
+        """Only what is out of the ordinary: never ran, went wrong, stale."""
+        if self.record is None:
+            return NOT_RUN
+        return "; ".join((self.record.reason, *self.stale) if self.status == Status.ERROR else self.stale)
 
     def to_dict(self) -> dict[str, Any]:
         """Builtin types for JSON."""

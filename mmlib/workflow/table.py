@@ -29,6 +29,40 @@ def number(value: Any) -> str:
     return f"{value:,.4g}"
 
 
+def unit_text(gate: Mapping[str, Any]) -> str:
+    """The unit of a gate for reading; counts and yes-or-no values have none."""
+    unit = str(gate.get("unit") or "")
+    return "" if unit in ("1", "bool") else unit
+
+
+def value_text(gate: Mapping[str, Any]) -> str:
+    """The value of a gate with its unit, yes or no for a flag, ``–`` for nothing."""
+    value = gate.get("value")
+    if gate.get("unit") == "bool" and value is not None:
+        return "yes" if value else "no"
+    return f"{number(value)} {unit_text(gate)}".strip()
+
+
+def explain(gates: Sequence[Mapping[str, Any]], most: int = 3) -> str:
+    """What decided a step, in words: its blocking gates that did not pass, or the values of those that all did."""
+    blocking = [gate for gate in gates if gate.get("severity") == "critical"]
+    open_ones = [gate for gate in blocking if gate.get("status") != "PASS"]
+    parts = [_open(gate) for gate in open_ones] or [f"{_name(gate)} {value_text(gate)}" for gate in blocking]
+    more = f"; and {len(parts) - most} more" if len(parts) > most else ""
+    return "; ".join(parts[:most]) + more
+
+
+def _open(gate: Mapping[str, Any]) -> str:
+    limit = f"{gate.get('op', '')} {number(gate.get('limit'))} {unit_text(gate)}".strip()
+    value = f" {value_text(gate)} (limit {limit})" if gate.get("value") is not None else ""
+    reason = f": {gate['reason']}" if gate.get("reason") else ""
+    return f"{_name(gate)} {gate.get('status')}{value}{reason}"
+
+
+def _name(gate: Mapping[str, Any]) -> str:
+    return str(gate.get("title") or gate.get("id"))
+
+
 def status_mark(status: str) -> str:
     """Status with its mark, readable without colour."""
     return f"{_MARKS.get(status, '')} {status}".strip()
@@ -47,15 +81,15 @@ class GateTable:
         """Cells as text, one row a gate, in the order of the columns."""
         out: list[tuple[str, ...]] = []
         for gate in self.gates:
-            unit = str(gate.get("unit") or "")
-            name = str(gate.get("title") or gate.get("id"))
+            unit = unit_text(gate)
+            name = _name(gate)
             if gate.get("severity") == "warning":
                 name += " (warning)"
             out.append(
                 (
                     name,
                     str(gate.get("status")),
-                    f"{number(gate.get('value'))} {unit}".strip() if gate.get("value") is not None else "–",
+                    value_text(gate),
                     f"{gate.get('op', '')} {number(gate.get('limit'))} {unit}".strip(),
                     number(gate.get("n")),
                     str(gate.get("window") or ""),
