@@ -101,4 +101,4 @@ def _time(value: Any) -> bool:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return False
-    return "T" in value and moment.tzinfo is not None and 2000 <= moment.year <= 2261
+    return value[10:11] in ("T", "t", " ") and moment.tzinfo is not None and 2000 <= moment.year <= 2261
