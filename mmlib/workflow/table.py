@@ -43,6 +43,13 @@ def value_text(gate: Mapping[str, Any]) -> str:
     return f"{number(value)} {unit_text(gate)}".strip()
 
 
+def limit_text(gate: Mapping[str, Any]) -> str:
+    """The limit of a gate with its comparison and unit; ``yes`` or ``no`` for a flag."""
+    if gate.get("unit") == "bool":
+        return "yes" if gate.get("limit") else "no"
+    return f"{gate.get('op', '')} {number(gate.get('limit'))} {unit_text(gate)}".strip()
+
+
 def explain(gates: Sequence[Mapping[str, Any]], most: int = 3) -> str:
     """What decided a step, in words: its blocking gates that did not pass, or the values of those that all did."""
     blocking = [gate for gate in gates if gate.get("severity") == "critical"]
@@ -53,8 +60,7 @@ def explain(gates: Sequence[Mapping[str, Any]], most: int = 3) -> str:
 
 
 def _open(gate: Mapping[str, Any]) -> str:
-    limit = f"{gate.get('op', '')} {number(gate.get('limit'))} {unit_text(gate)}".strip()
-    value = f" {value_text(gate)} (limit {limit})" if gate.get("value") is not None else ""
+    value = f" {value_text(gate)} (limit {limit_text(gate)})" if gate.get("value") is not None else ""
     reason = f": {gate['reason']}" if gate.get("reason") else ""
     return f"{_name(gate)} {gate.get('status')}{value}{reason}"
 
@@ -81,7 +87,6 @@ class GateTable:
         """Cells as text, one row a gate, in the order of the columns."""
         out: list[tuple[str, ...]] = []
         for gate in self.gates:
-            unit = unit_text(gate)
             name = _name(gate)
             if gate.get("severity") == "warning":
                 name += " (warning)"
@@ -90,7 +95,7 @@ class GateTable:
                     name,
                     str(gate.get("status")),
                     value_text(gate),
-                    f"{gate.get('op', '')} {number(gate.get('limit'))} {unit}".strip(),
+                    limit_text(gate),
                     number(gate.get("n")),
                     str(gate.get("window") or ""),
                     str(gate.get("reason") or ""),
