@@ -78,7 +78,7 @@ class MdCache(Section):
     invalidate_on_ws_gap_ms: int = _key(
         300,
         "ms",
-        "a silence of the stream longer than this (and than ttl_ms) forces a refresh",
+        "a resynchronisation of the stream after a break longer than this forces a refresh",
         ge=1,
         le=3_600_000,
     )

@@ -22,7 +22,9 @@ def _cache_dir() -> str:
     digest = hashlib.sha256(f"numba {version('numba')} {os.environ.get('NUMBA_BOUNDSCHECK', '')}".encode())
     for source in [here.parent / "dtypes.py", *sorted(here.glob("*.py"))]:
         digest.update(source.read_bytes())
-    base = os.environ.get("FINISHLINE_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = (
+        os.environ.get("FINISHLINE_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    )
     for root in (Path(base) / "mm-finishline", Path(tempfile.gettempdir()) / f"mm-finishline-{os.getuid()}"):
         path = root / "numba" / digest.hexdigest()[:16]
         try:

@@ -46,8 +46,8 @@ def _on_local_row(market, params, flags, tick, qty, ts_ns, latency_ns):
             stats["sell_qty"] += qty
         return
     apply_to_book(market.local, flags, tick, qty)
-    known_ns = max(stats["last_depth_ns"], stats["last_refresh_ns"])
-    if stats["last_depth_ns"] > 0 and ts_ns - known_ns > max(params["gap_ns"], params["ttl_ns"]):
+    silence_ns = ts_ns - stats["last_depth_ns"]
+    if kind == KIND_CLEAR and stats["last_depth_ns"] > 0 and silence_ns > params["gap_ns"]:
         stats["invalid"] = 1
     stats["last_depth_ns"] = ts_ns
 
@@ -287,6 +287,7 @@ def run(market, arms, events, final, rss_mb, ticks, fills):
                     control["tick_index"] += 1
                     continue
                 control["started"] = 1
+                control["end_ns"] += scheduled - control["t0_ns"]  # the window counts from the first tick
             control["start_ns"] = start
             _begin_tick(market, params)
             control["phase"] = _FETCH

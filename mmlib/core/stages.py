@@ -52,9 +52,9 @@ def hash_unit(seed, index):
 def fetch_md(market, params):
     """Decide whether the tick is served from the local book or needs a refresh; sets the tick's cache fields in CONTROL.
 
-    A hit is a book at most ``ttl`` old and, unless stale pricing is allowed, at most ``fresh`` old. A silence of the stream
-    longer than both ``gap`` and ``ttl`` may have hidden updates: it invalidates the cache until a refresh. A miss costs a
-    refresh drawn from ``market.refresh_ms`` by (seed, tick).
+    A hit is a book at most ``ttl`` old and, unless stale pricing is allowed, at most ``fresh`` old. A stream that was
+    resynchronised after a break longer than ``gap`` invalidates the cache until a refresh. A miss costs a refresh drawn
+    from ``market.refresh_ms`` by (seed, tick).
     """
     control = market.control[0]
     stats = market.stats[0]

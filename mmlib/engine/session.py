@@ -25,6 +25,7 @@ from mmlib.feeds.writer import FeedWriter
 from mmlib.market.source import open_source, parse_uri
 
 _S = 1_000_000_000
+_WARM_UP_S = 600  # the window counts from the first tick, for which the book must be whole
 Progress = Callable[[str, float], None]
 """Takes a symbol and the share of its window that is done, 0 to 1."""
 
@@ -181,7 +182,7 @@ def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
     )
     start = source.start_ns if spec.uri == "simulated" else source.start_ns + int(spec.offset_s * _S)
     end = start + int(spec.duration_s * _S)
-    reached = [start, start]  # first and last tick time
+    reached: list[int] = []  # time of the first tick, end of the last
 
     with FeedWriter(job.directory, job.symbol, spec.arms) as writer:
 
@@ -189,12 +190,13 @@ def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
             writer.ticks(ticks)
             writer.fills(fills)
             if len(ticks):
-                reached[1] = int(ticks["ts_ns"][-1]) + config.pipeline.tick_interval_ms * 1_000_000
+                last = int(ticks["ts_ns"][-1]) + config.pipeline.tick_interval_ms * 1_000_000
+                reached[:] = [reached[0] if reached else int(ticks["ts_ns"][0]), last]
             if progress is not None:
                 progress(job.symbol, min(max((now_ns - start) / max(end - start, 1), 0.0), 1.0))
 
         counts = replay_symbol(
-            source.chunks(start, end),
+            source.chunks(start, end + _WARM_UP_S * _S),
             arm_params(config, source.instrument, spec.arms),
             source.refresh_ms,
             start_ns=start,
@@ -211,8 +213,8 @@ def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
         refresh_label=source.refresh_label,
         tick_size=source.instrument.tick_size,
         lot_size=source.instrument.lot_size,
-        first_ns=reached[0],
-        last_ns=min(reached[1], end),
+        first_ns=reached[0] if reached else start,
+        last_ns=reached[1] if reached else start,
         events=counts.events,
         ticks=counts.ticks,
         fills=counts.fills,
