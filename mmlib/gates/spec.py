@@ -48,6 +48,7 @@ class Gate(BaseModel):
     interval_s: float = Field(default=0.0, ge=0)
     warmup_s: float = Field(default=0.0, ge=0)
     bound: float | None = None
+    floor_ms: float = Field(default=0.0, ge=0)
     min_n: int = Field(default=1, ge=1)
     min_span_s: float = Field(default=0.0, ge=0)
     short: Literal["NO_DATA", "INCONCLUSIVE"] = "NO_DATA"

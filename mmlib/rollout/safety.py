@@ -12,17 +12,19 @@ from mmlib.gates.spec import Gate
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame) -> pd.DataFrame:
+def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame, *, floor_ms: float = 0.0) -> pd.DataFrame:
     """B against A at the end of each minute.
 
     Args:
         minutes: ``metrics.latency.minute_series``.
         ticks: the feed frame; the tick's p95 of an arm is taken over all its ticks of the trailing hour, since 60 ticks a
             minute leave a p95 that jumps by more than the limit between arms that are equal.
+        floor_ms: a p95 below this counts as this, in both arms [ms].
 
     Returns:
-        DataFrame[ts, symbol, delta_slippage_bps, taker_share_pct, tick_p95_regression_pct, deadline_miss_pct]: the taker
-        share and the misses are arm B's; slippage and taker share look back one hour as well.
+        DataFrame[ts, symbol, delta_slippage_bps, taker_share_pct, tick_p95_regression_pct, literal_regression_pct,
+        deadline_miss_pct]: taker share and misses are arm B's; slippage and taker share look back one hour as well; the
+        literal regression has no floor.
     """
     keys = ["symbol", "ts"]
     a = minutes[minutes["arm"] == "A"].set_index(keys)
@@ -30,12 +32,14 @@ def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame) -> pd.DataFrame:
     a, b = a.align(b, join="outer", axis=0)
     p95_a, p95_b = (_hourly_p95(ticks[ticks["arm"] == arm]).reindex(a.index) for arm in ("A", "B"))
     with np.errstate(divide="ignore", invalid="ignore"):
-        regression = (p95_b / p95_a - 1.0) * 100.0
+        literal = (p95_b / p95_a - 1.0) * 100.0
+        regression = (p95_b.clip(lower=floor_ms) / p95_a.clip(lower=floor_ms) - 1.0) * 100.0
     frame = pd.DataFrame(
         {
             "delta_slippage_bps": b["slippage_bps"] - a["slippage_bps"],
             "taker_share_pct": b["taker_share_pct"],
             "tick_p95_regression_pct": regression,
+            "literal_regression_pct": literal,
             "deadline_miss_pct": b["deadline_miss_pct"],
         }
     )

@@ -159,9 +159,13 @@ def _literal(
     net = book["ab.accept.net"].model_copy(
         update={"severity": "info", "title": "Literal: net edge", "kind": "threshold", "bound": None}
     )
+    tick = book["ab.safety.tick_p95"].model_copy(
+        update={"severity": "info", "title": "Literal: whole tick p95"}
+    )
     value = float(experiment.net["mean"].iloc[-1]) if experiment.buckets else None
     return (
         evaluate_grouped(slippage, series(safety, "delta_slippage_bps"), span_s=span_s, evidence=evidence),
+        evaluate_grouped(tick, series(safety, "literal_regression_pct"), span_s=span_s, evidence=evidence),
         evaluate(net, Measurement(value, experiment.buckets, window="mean over buckets", evidence=evidence)),
     )
 
