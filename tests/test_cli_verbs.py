@@ -168,27 +168,58 @@ def test_doctor_on_a_fresh_directory(capsys: pytest.CaptureFixture[str], tmp_pat
     assert code == (0 if all(c["ok"] for c in checks.values()) else 2)
 
 
-def test_plan_lets_the_command_line_win(tmp_path: Path) -> None:
+PROFILE = """
+name: small
+evidence_required: simulated
+rehearsal: true
+source: simulated
+symbols: [ETHUSDT]
+seed: 5
+start: "2025-01-15T00:00:00Z"
+sets: {trace.sample_rate: 0.5, md_cache.ttl_ms: 50}
+steps:
+  shadow: {duration_min: 7.0, sets: {md_cache.ttl_ms: 60, pipeline.tick_interval_ms: 500}}
+  ab: {duration_hours: 30.0}
+"""
+
+
+def test_plan_lets_the_later_source_win(tmp_path: Path) -> None:
+    """Command line over the profile's step, over the profile, over the parameter file."""
     notebooks = write_all(tmp_path / "nb")
-    recording = tmp_path / "x.gz"
+    recording, profile = tmp_path / "x.gz", tmp_path / "small.yaml"
     recording.write_bytes(b"")
+    profile.write_text(PROFILE)
+    steps = [get_step("shadow"), get_step("ab", rollout_pct=50), get_step("readiness")]
+    shadow, ab, ready = plan(tmp_path / "ws", steps, profile=str(profile), notebooks=notebooks)
+    assert shadow.params["sets"] == {
+        "trace.sample_rate": 0.5,
+        "md_cache.ttl_ms": 60,
+        "pipeline.tick_interval_ms": 500,
+    }
+    assert (shadow.params["duration_min"], shadow.params["seed"], shadow.params["symbols"]) == (
+        7.0,
+        5,
+        ["ETHUSDT"],
+    )
+    assert (ab.params["rollout_pct"], ab.params["duration_hours"]) == (50, 30.0)
+    assert (ready.params["rehearsal"], ready.params["evidence_required"]) == (True, "simulated")
+    assert all(item.params["workspace"] == "." for item in (shadow, ab, ready))
+
     options = Options(
         source=f"recording:{recording}",
         symbols=("BTCUSDT",),
         sets={"md_cache.ttl_ms": 1500},
         steps={"shadow": {"duration_min": 1.5}},
     )
-    steps = [get_step("shadow"), get_step("ab", rollout_pct=50), get_step("readiness")]
-    shadow, ab, ready = plan(tmp_path / "ws", steps, profile="demo", options=options, notebooks=notebooks)
+    (shadow,) = plan(tmp_path / "ws", steps[:1], profile=str(profile), options=options, notebooks=notebooks)
     assert shadow.params["duration_min"] == 1.5
     assert shadow.params["source"] == f"recording:{recording}"
-    assert shadow.params["sets"] == {"md_cache.ttl_ms": 1500}
     assert shadow.params["symbols"] == ["BTCUSDT"]
-    assert ab.params["rollout_pct"] == 50
-    assert ab.params["duration_hours"] == 26.0
-    assert ready.params["rehearsal"] is True
-    assert ready.params["evidence_required"] == "simulated"
-    assert all(item.params["workspace"] == "." for item in (shadow, ab, ready))
+    assert shadow.params["sets"]["md_cache.ttl_ms"] == 1500
+
+    profile.write_text(PROFILE.replace("pipeline.tick_interval_ms: 500", "pipeline.tick_intervl_ms: 500"))
+    with pytest.raises(UserError, match=r"pipeline\.tick_interval_ms"):
+        plan(tmp_path / "ws", steps[:1], profile=str(profile), notebooks=notebooks)
 
 
 def test_a_desk_s_feeds_reach_the_steps_that_read_them(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def plan(
     Raises:
         UserError: anything that is missing, misspelt or out of range.
     """
-    from mmlib.config.load import ensure_params, load_config
+    from mmlib.config.load import ensure_params
     from mmlib.config.profiles import load_profile
     from mmlib.gates.spec import load_gates
 
@@ -57,7 +57,6 @@ def plan(
     ensure_params(ws)
     loaded = load_profile(ws, profile) if profile else None
     sets = {**(loaded.sets if loaded else {}), **chosen.sets}
-    load_config(ws, sets=sets)
     load_gates(ws)
     home = notebooks or notebooks_dir()
     return [_planned(ws, step, home, loaded, chosen, sets) for step in steps]
@@ -88,6 +87,8 @@ def absolute_source(source: str, base: Path) -> str:
 def _planned(
     ws: Path, step: Step, home: Path, profile: Profile | None, options: Options, sets: Mapping[str, Any]
 ) -> Planned:
+    from mmlib.config.load import load_config
+
     notebook = home / f"{step.notebook}.ipynb"
     known = parameters_of(notebook)
     params = _step_file(ws, step)
@@ -106,6 +107,7 @@ def _planned(
     source = absolute_source(options.source, Path.cwd()) if options.source else ""
     own = profile.steps.get(step.key, {}).get("sets", {}) if profile is not None else {}
     merged = {**sets, **own, **options.sets}  # the command line wins over the step, the step over the profile
+    load_config(ws, sets=merged)
     given = {"source": source, "symbols": list(check_symbols(options.symbols)), "sets": merged}
     params |= {name: value for name, value in given.items() if value and name in known}
     if source.startswith("feeds:") and "feeds" in known:
