@@ -57,7 +57,7 @@ def test_a_stage_of_its_own_wins_over_ab(ws: Path) -> None:
     assert "ab" not in steps
     assert steps["ab_10"] == steps["ab_100"]
     assert steps["ab_10"]["duration_hours"] == 24.0
-    assert steps["ab_50"] == {"duration_hours": 30.0, "seed": 8}
+    assert steps["ab_50"] == {**steps["ab_10"], "duration_hours": 30.0, "seed": 8}
 
 
 @pytest.mark.parametrize(
