@@ -277,7 +277,7 @@ def _swap(partial: Path, feeds: Path) -> None:
     """Put the new directory in place; the old one stays beside it."""
     previous = feeds.with_name(feeds.name + ".previous")
     try:
-        if feeds.exists():
+        if feeds.is_dir() and any(feeds.iterdir()):
             _remove(previous)
             feeds.replace(previous)
         partial.replace(feeds)

@@ -214,7 +214,7 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
         raise UserError(f"{path}: no usable depth update or trade of {options.symbol}; every one is damaged")
     shift_ns = correct_clock(rows, round(options.latency.base_ms * _MS))
     events = merge_order(rows)
-    label = "measured: the recording's own feed latencies, doubled"
+    label = "drawn from the recording's own feed latencies, doubled"
     if shift_ns:
         base = f"{options.latency.base_ms:g} ms"
         label += f" (local clock moved by {shift_ns / 1e9:.3f} s, so the fastest message counts as {base})"
