@@ -195,7 +195,7 @@ def test_units_and_reasons_are_words() -> None:
         ).to_dict(),
         result("prep", "FAIL", severity="warning", title="Loud").to_dict(),
     ]
-    assert explain(gates[:1]) == "Config valid yes"
-    assert explain(gates) == "Hit ratio FAIL 0.2 (limit >= 0.7): too low; Fetch NO_DATA: no samples"
-    assert explain(gates, most=1) == "Hit ratio FAIL 0.2 (limit >= 0.7): too low; and 1 more"
+    assert explain(gates[:1]) == "Config valid"
+    assert explain(gates) == "Hit ratio FAIL (0.2, asked for ≥ 0.7): too low; Fetch NO_DATA: no samples"
+    assert explain(gates, most=1) == "Hit ratio FAIL (0.2, asked for ≥ 0.7): too low; and 1 more"
     assert explain([]) == ""

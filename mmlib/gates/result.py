@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+_LATER = frozenset({"sense", "for_s"})
+"""Fields that a record of before does not hold; it is read with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class GateResult:
 
     ``window`` is an ISO 8601 interval or a description of what was looked at; ``n`` counts samples;
     ``evidence`` names the data (path, grade). Only ``status`` PASS promotes.
+    ``sense`` says how to read ``op`` and ``limit``: ``require`` must hold, ``stop`` is the violation itself, which
+    counts once it lasts ``for_s`` seconds.
     """
 
     id: str
@@ -37,6 +41,8 @@ class GateResult:
     evidence: str = ""
     severity: str = "critical"
     title: str = ""
+    sense: str = "require"
+    for_s: float = 0.0
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -76,15 +82,15 @@ class GateResult:
         if not isinstance(payload, Mapping):
             raise ValueError(f"a gate result is a mapping, found {type(payload).__name__}")
         names = {f.name for f in fields(cls)}
-        if set(payload) != names:
+        if not names - _LATER <= set(payload) <= names:
             raise ValueError(f"gate result: expected exactly the keys {', '.join(sorted(names))}")
         if payload["schema"] != SCHEMA:
             raise ValueError(f"gate result schema: expected {SCHEMA}, found {payload['schema']!r}")
-        for name in names - {"value", "limit", "n", "schema"}:
+        for name in set(payload) - {"value", "limit", "n", "for_s", "schema"}:
             if not isinstance(payload[name], str):
                 raise ValueError(f"gate result {name}: expected text, found {payload[name]!r}")
-        for name in ("value", "limit", "n"):
-            number = payload[name]
+        for name in ("value", "limit", "n", "for_s"):
+            number = payload.get(name, 0)
             if isinstance(number, bool) or not isinstance(number, int | float | None):
                 raise ValueError(f"gate result {name}: expected a number, found {number!r}")
         if not isinstance(payload["n"], int):
@@ -117,6 +123,8 @@ def make(
         evidence=evidence,
         severity=gate.severity,
         title=gate.title,
+        sense=gate.sense,
+        for_s=gate.for_s,
     )
 
 

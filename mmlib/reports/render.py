@@ -72,7 +72,7 @@ def num(value: object, digits: int = 4) -> str:
             if abs(number) >= 1e-9
             else f"{number:.1g}"
         )
-    return f"{number:.{digits}g}"
+    return f"{number:,.{digits}g}"
 
 
 def when(value: object) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmlib.dtypes import Status
-from mmlib.reports.render import Table, code, md, num
+from mmlib.reports.render import Table, code, md
+from mmlib.reports.words import limit_text, reason_text, value_text, window_text
 
 MEANING = {
     Status.PASS: "Every gate passed.",
@@ -72,16 +73,16 @@ def _action(row: Mapping[str, Any], runbooks: Mapping[str, str]) -> str:
 
 def with_unit(value: object, unit: object) -> str:
     """A number with its unit; ``1`` and ``bool`` are no units to a reader."""
-    return f"{num(value)} {unit}" if unit and unit not in ("1", "bool") else num(value)
+    return value_text({"value": value, "unit": "1" if unit == "bool" else unit})
 
 
 def sentence(row: Mapping[str, Any]) -> str:
-    """One gate result as a sentence, e.g. ``shadow.hit_ratio FAIL: 0.61, limit >= 0.7. why``."""
+    """One gate result as a sentence, e.g. ``shadow.hit_ratio FAIL: 0.61, asked for ≥ 0.7. why``."""
     words = f"{row['id']} {row['status']}"
     if row.get("value") is not None:
-        words += f": {with_unit(row['value'], row.get('unit'))}"
-    words += f", limit {row['op']} {with_unit(row['limit'], row.get('unit'))}"
-    return f"{words}. {row.get('reason') or ''}".strip()
+        words += f": {value_text(row)}"
+    words += f", asked for {limit_text(row)}"
+    return f"{words}. {reason_text(row)}".strip()
 
 
 def gate_table(results: Iterable[Any]) -> Table:
@@ -89,12 +90,11 @@ def gate_table(results: Iterable[Any]) -> Table:
     rows = []
     for result in results:
         row = as_dict(result)
-        unit = row.get("unit")
-        value = with_unit(row["value"], unit) if row.get("value") is not None else None
-        limit = f"{row['op']} {with_unit(row['limit'], unit)}"
         blocking = row["status"] == Status.PASS or row.get("severity") not in NOT_BLOCKING
         mark = row["status"] if blocking else f"{row['status']} ({row['severity']})"
         count = row.get("n")
-        rows.append((mark, code(row["id"]), value, md(limit), row.get("window"), count, row.get("reason")))
-    heads = ("Status", "Gate", "Value>", "Limit", "Window", "n>", "Why")
+        name = row.get("title") or row["id"]
+        numbers = (value_text(row), md(limit_text(row)), count)
+        rows.append((mark, name, *numbers, window_text(row.get("window")), reason_text(row), code(row["id"])))
+    heads = ("Status", "Gate", "Value>", "Asked for", "n>", "Window", "Why", "Id")
     return Table(heads, rows, "No gate was evaluated.")

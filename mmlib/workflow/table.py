@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+
+from mmlib.reports.words import limit_text, number, reason_text, value_text, window_text
 
 _COLOURS = {
     "PASS": "#1a7f37",
@@ -15,53 +16,36 @@ _COLOURS = {
     "NO_DATA": "#57606a",
 }
 _MARKS = {"PASS": "✓", "FAIL": "✗", "ERROR": "✗", "INCONCLUSIVE": "?", "NO_DATA": "∅"}
-_COLUMNS = ("Gate", "Status", "Value", "Limit", "n", "Window", "Why")
+_COLUMNS = ("Gate", "Status", "Value", "Asked for", "n", "Window", "Why")
+_CLASSES = ("gate", "status", "value", "limit", "n", "window", "why")
+_OPTIONAL = ("Window", "Why")
+_UNBROKEN = ("Value", "Asked for", "n")
 
 
-def number(value: Any) -> str:
-    """A number for reading: four significant digits, ``–`` for nothing."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int) or float(value).is_integer():
-        return f"{int(value):,}"
-    return f"{value:,.4g}"
-
-
-def unit_text(gate: Mapping[str, Any]) -> str:
-    """The unit of a gate for reading; counts and yes-or-no values have none."""
-    unit = str(gate.get("unit") or "")
-    return "" if unit in ("1", "bool") else unit
-
-
-def value_text(gate: Mapping[str, Any]) -> str:
-    """The value of a gate with its unit, yes or no for a flag, ``–`` for nothing."""
-    value = gate.get("value")
-    if gate.get("unit") == "bool" and value is not None:
-        return "yes" if value else "no"
-    return f"{number(value)} {unit_text(gate)}".strip()
-
-
-def limit_text(gate: Mapping[str, Any]) -> str:
-    """The limit of a gate with its comparison and unit; ``yes`` or ``no`` for a flag."""
-    if gate.get("unit") == "bool":
-        return "yes" if gate.get("limit") else "no"
-    return f"{gate.get('op', '')} {number(gate.get('limit'))} {unit_text(gate)}".strip()
-
-
-def explain(gates: Sequence[Mapping[str, Any]], most: int = 3) -> str:
+def explain(gates: Sequence[Mapping[str, Any]], most: int = 4) -> str:
     """What decided a step, in words: its blocking gates that did not pass, or the values of those that all did."""
     blocking = [gate for gate in gates if gate.get("severity") == "critical"]
     open_ones = [gate for gate in blocking if gate.get("status") != "PASS"]
-    parts = [_open(gate) for gate in open_ones] or [f"{_name(gate)} {value_text(gate)}" for gate in blocking]
+    parts = [_open(gate) for gate in open_ones] or _passed(blocking)
     more = f"; and {len(parts) - most} more" if len(parts) > most else ""
     return "; ".join(parts[:most]) + more
 
 
+def _passed(gates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Requirements with their values (a flag needs none), after them how many stop criteria stayed silent."""
+    met = [gate for gate in gates if gate.get("sense") != "stop"]
+    parts = [
+        _name(gate) if gate.get("unit") == "bool" else f"{_name(gate)} {value_text(gate)}" for gate in met
+    ]
+    silent = len(gates) - len(met)
+    halts = [f"none of {silent} stop criteria fired" if silent > 1 else "the stop criterion did not fire"]
+    return (halts if silent else []) + parts
+
+
 def _open(gate: Mapping[str, Any]) -> str:
-    value = f" {value_text(gate)} (limit {limit_text(gate)})" if gate.get("value") is not None else ""
-    reason = f": {gate['reason']}" if gate.get("reason") else ""
+    asked = f"{value_text(gate)}, asked for {limit_text(gate)}"
+    value = "" if gate.get("value") is None or gate.get("unit") == "bool" else f" ({asked})"
+    reason = f": {reason_text(gate)}" if reason_text(gate) else ""
     return f"{_name(gate)} {gate.get('status')}{value}{reason}"
 
 
@@ -97,8 +81,8 @@ class GateTable:
                     value_text(gate),
                     limit_text(gate),
                     number(gate.get("n")),
-                    str(gate.get("window") or ""),
-                    str(gate.get("reason") or ""),
+                    window_text(gate.get("window")),
+                    reason_text(gate),
                 )
             )
         return out
@@ -107,12 +91,15 @@ class GateTable:
         lines = [f"{self.step}: {self.status}"]
         for name, status, value, limit, n, window, reason in self.rows():
             tail = "; ".join(part for part in (window, reason) if part)
-            lines.append(f"  {status:<12} {name}: {value} ({limit}, n {n}){' - ' + tail if tail else ''}")
+            asked = f"asked for {limit}, n {n}"
+            lines.append(f"  {status:<12} {name}: {value} ({asked}){' - ' + tail if tail else ''}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" style="text-align:left">{c}</th>' for c in _COLUMNS)
-        body = "".join(_row(row) for row in self.rows())
+        rows = self.rows()
+        shown = [i for i, name in enumerate(_COLUMNS) if name not in _OPTIONAL or any(row[i] for row in rows)]
+        head = "".join(f'<th scope="col" style="text-align:left">{_COLUMNS[i]}</th>' for i in shown)
+        body = "".join(_row(row, shown) for row in rows)
         caption = f"{escape(self.step)}: {_badge(self.status)} {escape(self.note)}"
         return (
             f'<table class="gates"><caption style="text-align:left;font-weight:bold">{caption}</caption>'
@@ -127,9 +114,10 @@ def _badge(status: str) -> str:
     return f'<span class="status {css}" style="{style}">{escape(status_mark(status))}</span>'
 
 
-def _row(cells: tuple[str, ...]) -> str:
-    name, status, *rest = cells
-    tail = "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in rest)
-    return (
-        f'<tr><th scope="row" style="text-align:left">{escape(name)}</th><td>{_badge(status)}</td>{tail}</tr>'
-    )
+def _row(cells: tuple[str, ...], shown: Sequence[int]) -> str:
+    """One row; a value, a limit and a count are never broken over lines."""
+    out = [f'<th scope="row" style="text-align:left">{escape(cells[0])}</th><td>{_badge(cells[1])}</td>']
+    for i in shown[2:]:
+        kept = ";white-space:nowrap" if _COLUMNS[i] in _UNBROKEN else ""
+        out.append(f'<td class="{_CLASSES[i]}" style="text-align:left{kept}">{escape(cells[i])}</td>')
+    return f"<tr>{''.join(out)}</tr>"

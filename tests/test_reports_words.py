@@ -1,0 +1,85 @@
+"""The words of gate results: what a reader sees beside a status must not be open to two readings."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmlib.gates.result import GateResult
+from mmlib.reports.words import limit_text, number, reason_text, value_text, window_text
+from mmlib.workflow.table import GateTable, explain
+
+
+def gate(**changes: object) -> dict[str, object]:
+    known = {"id": "soak.x", "step": "soak", "status": "PASS", "op": "<", "limit": 0.5, "title": "Hit ratio"}
+    return GateResult(**(known | changes)).to_dict()  # type: ignore[arg-type]
+
+
+def test_a_stop_criterion_reads_as_what_must_not_happen() -> None:
+    silent = gate(value=0.4667, sense="stop", for_s=1800.0)
+    assert limit_text(silent) == "not < 0.5 for 30 min"
+    assert limit_text(gate(sense="stop")) == "not < 0.5"
+    assert limit_text(gate(op=">=", limit=1440.0, unit="min")) == "≥ 1,440 min"
+    assert "not < 0.5 for 30 min" in repr(GateTable("Soak", "PASS", [silent]))
+
+
+def test_a_record_of_before_is_read_as_requirements() -> None:
+    old = {k: v for k, v in gate(op=">=").items() if k not in ("sense", "for_s")}
+    assert GateResult.from_dict(old).sense == "require"
+    with pytest.raises(ValueError, match="exactly the keys"):
+        GateResult.from_dict(old | {"sence": "stop"})
+    with pytest.raises(ValueError, match="for_s"):
+        GateResult.from_dict(old | {"for_s": "long"})
+
+
+def test_passed_stop_criteria_are_counted_and_not_read_as_their_violation() -> None:
+    stops = [gate(value=0.4667, sense="stop", title="Cache hit ratio collapsed") for _ in range(5)]
+    words = explain([*stops, gate(op=">=", limit=24.0, value=48.0, unit="h", title="Length")])
+    assert words == "none of 5 stop criteria fired; Length 48 h"
+
+
+def test_a_reason_does_not_repeat_value_and_limit() -> None:
+    echo = "span_min is 5.76667 min, expected >= 1440 min"
+    assert reason_text({"reason": echo}) == ""
+    assert (
+        reason_text({"reason": f"hold: {echo}; interval -0.1 to 0.3 bps"}) == "hold; interval -0.1 to 0.3 bps"
+    )
+    assert reason_text({"reason": f"{echo}; ab_10 is FAIL"}) == "ab_10 is FAIL"
+    assert reason_text({"reason": "worst: BTCUSDT"}) == "worst: BTCUSDT"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2025-01-15T00:00:00Z/2025-01-16T23:59:58Z", "2025-01-15 00:00 – 2025-01-16 23:59 UTC"),
+        ("2025-01-15T00:00:00Z/2025-01-15T01:59:00Z", "2025-01-15 00:00 – 01:59 UTC"),
+        ("2025-01-16 UTC", "2025-01-16 UTC"),
+        ("A 48/B 48", "A 48/B 48"),
+        (None, ""),
+    ],
+)
+def test_windows_are_read_to_the_minute(text: str | None, shown: str) -> None:
+    assert window_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0.0, "0"),
+        (1440.0, "1,440"),
+        (5.766667, "5.767"),
+        (28141732.4, "28,141,732"),
+        (1109.25, "1,109"),
+        (0.000143, "0.00014"),
+        (-0.000143, "-0.00014"),
+    ],
+)
+def test_numbers_have_no_more_digits_than_they_need(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_flags_are_yes_or_no() -> None:
+    assert value_text(gate(unit="bool", value=0.0)) == "no"
+    assert value_text(gate(unit="bool", value=None)) == "–"
+    assert value_text(gate(unit="1/min", value=12.0)) == "12 a minute"
