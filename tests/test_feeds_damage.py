@@ -72,7 +72,7 @@ def test_damaged_lines_are_kept_and_counted_and_the_others_are_read(
         lines.insert(3 * place, text)
     path = tmp_path / FILES[kind]
     path.write_text("\n".join([*lines, "", "   ", torn]))
-    feed = read_feeds(tmp_path, kind)
+    feed = read_feeds(tmp_path, kind, quarantine_dir=tmp_path / "quarantine")
     bad = {number for number, line in enumerate(path.read_text().split("\n"), 1) if line in {*DAMAGE, torn}}
     assert set(feed.quarantine["line"]) == bad
     assert len(feed.frame) == len(good[kind])
@@ -89,21 +89,21 @@ def test_quarantine_of_a_repaired_file_goes_away_and_a_second_reading_adds_nothi
     good: dict[str, list[str]], tmp_path: Path
 ) -> None:
     path = tmp_path / FILES["fills"]
-    kept = tmp_path / "quarantine" / f"{path.name}.quarantine.jsonl"
+    place = tmp_path / "quarantine"
+    kept = place / f"{path.name}.quarantine.jsonl"
     path.write_text("\n".join([*good["fills"], "oops", ""]))
-    read_feeds(tmp_path, "fills")
-    read_feeds(tmp_path, "fills")
+    read_feeds(tmp_path, "fills", quarantine_dir=place)
+    read_feeds(tmp_path, "fills", quarantine_dir=place)
     assert len(kept.read_text().splitlines()) == 1
     path.write_text("\n".join([*good["fills"], ""]))
-    assert len(read_feeds(tmp_path, "fills").quarantine) == 0
+    assert len(read_feeds(tmp_path, "fills", quarantine_dir=place).quarantine) == 0
     assert not kept.exists()
 
 
-def test_quarantine_can_go_elsewhere_for_feeds_that_are_not_ours(
-    good: dict[str, list[str]], tmp_path: Path
-) -> None:
+def test_nothing_is_ever_written_beside_the_feeds(good: dict[str, list[str]], tmp_path: Path) -> None:
     (tmp_path / "desk").mkdir()
     (tmp_path / "desk" / FILES["fills"]).write_text("oops\n")
+    assert len(read_feeds(tmp_path / "desk", "fills").quarantine) == 1
     read_feeds(tmp_path / "desk", "fills", quarantine_dir=tmp_path / "ours")
     assert [path.name for path in (tmp_path / "desk").iterdir()] == [FILES["fills"]]
     assert len(list((tmp_path / "ours").iterdir())) == 1
@@ -122,7 +122,7 @@ def test_repeated_fills_and_ticks_are_dropped_and_counted(good: dict[str, list[s
     other_arm = change(first, arm="B" if json.loads(first)["arm"] == "A" else "A")
     other_price = change(first, price=1.0)
     (tmp_path / FILES["fills"]).write_text("\n".join([*good["fills"], other_arm, other_price, first, ""]))
-    feed = read_feeds(tmp_path, "fills")
+    feed = read_feeds(tmp_path, "fills", quarantine_dir=tmp_path / "quarantine")
     assert len(feed.frame) == 41
     assert feed.quarantine["line"].tolist() == [42, 43]
     assert feed.quarantine["reason"].str.startswith("duplicate").all()

@@ -111,7 +111,12 @@ class Measures:
 
 
 def measure(
-    feeds: Path, *, planned_s: float = 0.0, limit_s: float | None = None, symbols: Sequence[str] | None = None
+    feeds: Path,
+    *,
+    planned_s: float = 0.0,
+    limit_s: float | None = None,
+    symbols: Sequence[str] | None = None,
+    quarantine: Path | None = None,
 ) -> Measures:
     """Read a directory of feeds and measure it.
 
@@ -120,9 +125,10 @@ def measure(
         planned_s: how long the session meant to be [s].
         limit_s: take no more than this from the first tick on [s].
         symbols: keep these.
+        quarantine: where lines that cannot be read are kept, see ``read_feeds``.
     """
-    ticks = read_feeds(feeds, "ticks", symbols=symbols)
-    fills = read_feeds(feeds, "fills", symbols=symbols)
+    ticks = read_feeds(feeds, "ticks", symbols=symbols, quarantine_dir=quarantine)
+    fills = read_feeds(feeds, "fills", symbols=symbols, quarantine_dir=quarantine)
     tick_frame, fill_frame = ticks.frame, fills.frame
     if limit_s is not None and len(tick_frame):
         end = tick_frame["ts"].iloc[0] + pd.Timedelta(seconds=limit_s)

@@ -51,16 +51,16 @@ def read_feeds(
     """Read the daily files of one feed.
 
     A file is read by DuckDB; when anything in it is out of order, it is read again line by line, so that one
-    bad line costs one line. Bad lines go to ``<quarantine_dir>/<file>.quarantine.jsonl``. A missing or empty
-    directory gives empty frames with the same columns and types.
+    bad line costs one line. Bad lines go to ``<quarantine_dir>/<file>.quarantine.jsonl``; nothing is written
+    into ``directory``. A missing or empty directory gives empty frames with the same columns and types.
 
     Args:
         directory: where ``<stem>_YYYYMMDD.jsonl`` are.
         kind: ticks or fills.
         start, end: keep ``start <= ts < end``; both aware.
         symbols, arms: keep these; None keeps all.
-        quarantine_dir: default ``<directory>/quarantine``; one that cannot be written is passed over,
-            the lines stay counted in the result.
+        quarantine_dir: where bad lines are kept; never the feeds' own directory, which may belong to a desk. None
+            keeps them in the result only, and so does a place that cannot be written.
 
     Raises:
         UserError: ``directory`` is a file, a file cannot be opened, or the range is naive or reversed.
@@ -74,8 +74,9 @@ def read_feeds(
         frames.append(frame.assign(_file=np.int32(number)))
     merged = pd.concat(frames, ignore_index=True) if frames else empty_frame(kind).assign(_file=np.int32(0))
     merged = _without_duplicates(merged, kind, files, bad)
-    for path, lines in bad.items():
-        _keep(quarantine_dir or directory / "quarantine", path, lines)
+    if quarantine_dir is not None:
+        for path, lines in bad.items():
+            _keep(quarantine_dir, path, lines)
     keep = np.ones(len(merged), dtype=bool)
     if lower is not None:
         keep &= (merged["ts"] >= lower).to_numpy()

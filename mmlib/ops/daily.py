@@ -60,17 +60,15 @@ class Day:
 class DailySummary:
     """Everything the daily report says; frames are described where they are made (``ops.day_tables``).
 
-        Attributes:
-            health: _TOTALS = ("n_fills", "notional", "pnl", "net_bps", "slippage_bps", "taker_share_pct")
-
-    HEALTHY, DEGRADED, CRITICAL or NO DATA.
-            status: worst status of the day's blocking gates.
-            results: the ``daily.*`` gates.
-            totals: n_ticks, n_fills, notional, pnl, net_bps, slippage_bps, taker_share_pct over all symbols and arms.
-            edge: decomposition of the result, one row a symbol and arm.
-            fired: sustained criteria of the soak and of the day that fired.
-            minutes: minute series of the day, for the figure.
-            actions: what to do, first things first.
+    Attributes:
+        health: HEALTHY, DEGRADED, CRITICAL or NO DATA.
+        status: worst status of the day's blocking gates.
+        results: the ``daily.*`` gates.
+        totals: n_ticks, n_fills, notional, pnl, net_bps, slippage_bps, taker_share_pct over all symbols and arms.
+        edge: decomposition of the result, one row a symbol and arm.
+        fired: sustained criteria of the soak and of the day that fired.
+        minutes: minute series of the day, for the figure.
+        actions: what to do, first things first.
     """
 
     date: date
@@ -93,12 +91,13 @@ class DailySummary:
     actions: tuple[str, ...]
 
 
-def load_day(directory: Path, day: str | date = "latest") -> Day:
+def load_day(directory: Path, day: str | date = "latest", *, quarantine: Path | None = None) -> Day:
     """Read one day of feeds and the hour before it.
 
     Args:
         directory: a feeds directory; a missing or empty one gives a day without data.
         day: a date, ``YYYY-MM-DD``, or ``latest`` for the last day that has a tick file (today when none has).
+        quarantine: where lines that cannot be read are kept, see ``read_feeds``.
 
     Raises:
         UserError: no such date, or a directory that cannot be read.
@@ -106,8 +105,8 @@ def load_day(directory: Path, day: str | date = "latest") -> Day:
     wanted = day if isinstance(day, date) else parse_date(day, directory)
     start = datetime.combine(wanted, time(), UTC)
     begin, end = start - LEAD, start + timedelta(days=1)
-    ticks = read_feeds(directory, "ticks", start=begin, end=end)
-    fills = read_feeds(directory, "fills", start=begin, end=end)
+    ticks = read_feeds(directory, "ticks", start=begin, end=end, quarantine_dir=quarantine)
+    fills = read_feeds(directory, "fills", start=begin, end=end, quarantine_dir=quarantine)
     bad = len(ticks.quarantine) + len(fills.quarantine)
     return Day(wanted, ticks.frame, fills.frame, bad, (*ticks.files, *fills.files))
 
@@ -239,7 +238,7 @@ def _actions(
         todo.append(f"{row['symbol']} arm {row['arm']}: {opened}")
     if quarantined:
         todo.append(
-            f"{quarantined} lines of the feeds are in quarantine; their reasons lie beside the feeds."
+            f"{quarantined} lines of the feeds are in quarantine; their reasons are in artifacts/quarantine."
         )
     return list(dict.fromkeys(todo))
 

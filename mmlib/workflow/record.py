@@ -59,6 +59,11 @@ class StepContext:
         """A path below the workspace; anything that leaves it is refused."""
         return inside(self.ws, relative)
 
+    @property
+    def quarantine(self) -> Path:
+        """Where this step keeps lines that it could not read; never beside feeds, which may belong to a desk."""
+        return self.path(f"artifacts/quarantine/{self.step}")
+
     def finish(
         self,
         results: Sequence[GateResult],
@@ -73,7 +78,8 @@ class StepContext:
         Args:
             results: gate results in the order of display; warnings are listed but do not decide the status.
             grade: where the data came from, None for a step that read none.
-            outputs: files (or directories) below the workspace that the step wrote; each is hashed.
+            outputs: files (or directories) below the workspace that the step wrote; each is hashed. A desk's own
+                feeds (``feeds:DIR``) are counted among the inputs: the step read them where they are.
             inputs: data files read; each is hashed beside the parameter files.
             facts: numbers worth keeping with the record (builtin or NumPy types, nested).
 
@@ -82,6 +88,9 @@ class StepContext:
         """
         from mmlib.gates.result import aggregate
 
+        desk = self._desk_feeds()
+        wrote = [out for out in outputs if desk is None or Path(out).resolve() != desk]
+        read = [*inputs, *([] if desk is None else [desk])]
         gates = [plain(result.to_dict()) for result in results]
         verdict = aggregate(results, self.step)
         record = {
@@ -98,8 +107,8 @@ class StepContext:
             "config_sha256": self.config.sha256,
             "gates_sha256": str(self.gates.sha256),
             "code_sha256": code_sha256(),
-            "inputs": {**param_hashes(self.ws), **hash_files(self.ws, inputs)},
-            "outputs": hash_files(self.ws, [self.path(out) for out in outputs]),
+            "inputs": {**param_hashes(self.ws), **hash_files(self.ws, read)},
+            "outputs": hash_files(self.ws, [self.path(out) for out in wrote]),
             "facts": plain(dict(facts or {})),
         }
         _glue("gates", gates)
@@ -108,6 +117,11 @@ class StepContext:
             _write_own_record(self.ws, self.spec, record, gates)
         note = f"evidence: {record['grade']}" if grade is not None else ""
         return GateTable(self.spec.title, str(verdict.status), gates, note)
+
+    def _desk_feeds(self) -> Path | None:
+        """The directory that ``feeds:DIR`` names, None for every other source."""
+        kind, _, rest = self.source.partition(":")
+        return Path(rest).expanduser().resolve() if kind == "feeds" else None
 
 
 def open_step(step: str, *, workspace: str | Path = ".", **parameters: Any) -> StepContext:
