@@ -182,7 +182,10 @@ def test_lines_keep_gaps_units_and_limits() -> None:
     assert {t.name for t in fig.data} == {f"{s}, arm {a}" for s in ("BTCUSDT", "ETHUSDT") for a in "AB"}
     assert np.isnan(np.asarray(fig.data[0].y)[10:13]).all()
     assert fig.data[0].connectgaps is False
-    assert fig.layout.yaxis.title.text == "Cache hit ratio [share of ticks]"
+    assert (fig.layout.title.text, fig.layout.yaxis.title.text) == (
+        "Cache hit ratio by minute",
+        "share of ticks",
+    )
     assert fig.layout.shapes[0].y0 == 0.7
     assert fig.data[0].line.dash != fig.data[1].line.dash  # arms told apart without colour
 
@@ -201,6 +204,38 @@ def test_margins_point_right_for_pass_left_for_fail_and_nowhere_without_value() 
     assert by_id["shadow.fetch"] == pytest.approx(-30)
     assert by_id["soak.stop"] == 0
     assert any(text.startswith("NO_DATA: –") for text in bar.text)
+
+
+def test_margin_of_a_stop_criterion_says_what_must_not_happen_and_shows_a_short_crossing() -> None:
+    stops = pd.DataFrame(
+        {
+            "id": ["soak.stop.hit_ratio", "soak.stop.misses", "ab.x"],
+            "title": ["Cache hit ratio", "Deadline misses", ""],
+            "status": "PASS",
+            "value": [0.4, 0.0, 1.0],
+            "op": ["<", ">", ">="],
+            "limit": [0.5, 5.0, 0.5],
+            "unit": ["1", "%", "bps"],
+            "sense": ["stop", "stop", "require"],
+        }
+    )
+    bar = gates.margins(stops).data[0]
+    by_name = dict(zip(bar.y, zip(np.asarray(bar.x), bar.text, strict=True), strict=True))
+    assert by_name["Cache hit ratio"] == (pytest.approx(-20), "PASS: 0.4 (not &lt; 0.5)")
+    assert by_name["Deadline misses"] == (pytest.approx(100), "PASS: 0 % (not &gt; 5 %)")
+    assert by_name["ab.x"][1] == "PASS: 1 bps (≥ 0.5 bps)"
+
+
+def test_flags_checked_twice_with_one_answer_are_one_row() -> None:
+    twice = pd.concat([flags(), flags(), flags().assign(value=True, ok=True)], ignore_index=True)
+    cells = prep.flags(twice).data[0].cells.values
+    assert cells[0] == ("FAIL", "PASS")
+    assert cells[2] == ("false", "true")
+
+
+def test_a_table_of_long_texts_is_high_enough_for_them() -> None:
+    long = readiness.table(rows().assign(why="word " * 80))
+    assert long.layout.height > readiness.table(rows()).layout.height + 100
 
 
 def test_status_is_written_in_words() -> None:

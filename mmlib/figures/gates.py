@@ -8,13 +8,16 @@ import plotly.graph_objects as go
 
 from mmlib.figures import theme
 
+_OPS = {">=": "≥", "<=": "≤", "==": "="}
+
 
 def margins(results: pd.DataFrame) -> go.Figure:
-    """Distance of each gate's value from its limit, as a share of the larger of the two; passes point right.
+    """Distance of each gate's value from its limit, as a share of the larger of the two; good values point right.
 
     Args:
-        results: id, status, value, op, limit, optionally unit; the fields of gate results. Only PASS and FAIL
-            with a value get a bar; the others keep their row and their status in words.
+        results: id, status, value, op, limit, optionally title, unit and sense; the fields of gate results. Only
+            PASS and FAIL with a value get a bar; the others keep their row and their status in words. A stop
+            criterion that passed although its worst value crossed the limit (not for long enough) points left.
     """
     title = "Margin of each gate"
     if results.empty:
@@ -23,6 +26,10 @@ def margins(results: pd.DataFrame) -> go.Figure:
     value = pd.to_numeric(rows["value"], errors="coerce").to_numpy(dtype=float)
     limit = pd.to_numeric(rows["limit"], errors="coerce").to_numpy(dtype=float)
     side = rows["status"].map({"PASS": 1.0, "FAIL": -1.0}).to_numpy(dtype=float)
+    stop = (_column(rows, "sense", "require") == "stop").to_numpy()
+    op = rows["op"].astype(str).to_numpy()
+    crossed = stop & (((op == "<") & (value < limit)) | ((op == ">") & (value > limit)))
+    side = np.where(crossed & (side > 0), -1.0, side)
     scale = np.maximum(np.abs(value), np.abs(limit))
     share = np.divide(np.abs(value - limit), scale, out=np.zeros_like(scale), where=scale > 0)
     margin = np.nan_to_num(side * share * 100, nan=0.0)
@@ -36,24 +43,40 @@ def margins(results: pd.DataFrame) -> go.Figure:
         hovermode="closest",
         showlegend=False,
     )
-    units = rows["unit"] if "unit" in rows.columns else [""] * len(rows)
-    texts = [
-        theme.escape(f"{status}: {theme.number(v)} {op} {theme.number(bound)} {_shown(unit)}".strip())
-        for status, v, op, bound, unit in zip(rows["status"], value, rows["op"], limit, units, strict=True)
-    ]
     fig.add_bar(
         orientation="h",
         x=margin,
-        y=[theme.escape(gate) for gate in rows["id"]],
-        text=texts,
+        y=_names(rows),
+        text=[_words(*row) for row in zip(rows["status"], value, op, limit, _units(rows), stop, strict=True)],
         textposition=["inside" if abs(m) > 60 else "outside" for m in margin],
         marker_color=[theme.STATUS_COLOURS.get(str(s), theme.INK) for s in rows["status"]],
         hoverinfo="text",
+        cliponaxis=False,
     )
-    fig.update_xaxes(range=[-105, 105])
+    fig.update_xaxes(range=[-105 if (margin < 0).any() else 0, 105])
     return fig
 
 
-def _shown(unit: object) -> str:
-    """A unit as a reader wants it: ``1`` and ``bool`` are none."""
-    return "" if unit in ("1", "bool") else str(unit)
+def _column(rows: pd.DataFrame, name: str, missing: str) -> pd.Series:
+    """A column as text, the same word everywhere when it is absent."""
+    return rows[name].astype(str) if name in rows.columns else pd.Series(missing, index=rows.index)
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    """Titles of the gates; the id where a title is missing or stands twice."""
+    titles = _column(rows, "title", "")
+    clear = (titles != "") & ~titles.duplicated(keep=False)
+    return [theme.escape(name) for name in titles.where(clear, rows["id"].astype(str))]
+
+
+def _words(status: object, value: float, op: str, limit: float, unit: str, stop: bool) -> str:
+    """Status, value and what is asked for: ``PASS: 0.851 (≥ 0.7)``, ``PASS: 0 % (not > 5 %)``."""
+    unit = f" {unit}" if unit else ""
+    asked = f"{'not ' if stop else ''}{_OPS.get(op, op)} {theme.number(limit)}{unit}"
+    return theme.escape(f"{status}: {theme.number(value)}{unit} ({asked})")
+
+
+def _units(rows: pd.DataFrame) -> list[str]:
+    """Units as a reader wants them: ``1`` and ``bool`` are none."""
+    words = {"1": "", "bool": "", "1/min": "a minute"}
+    return [words.get(unit, unit) for unit in _column(rows, "unit", "")]

@@ -62,7 +62,7 @@ def minute_lines(
             as gaps.
         metric: column to draw.
         limit: value of the gate, drawn as a dotted line.
-        unit: unit in the axis title; the metric's own when left out.
+        unit: axis title below the metric's name; the metric's own unit when left out.
     """
     name, unit = theme.label(metric, minute=True), theme.unit_of(metric) if unit is None else unit
     title = f"{name} by minute"
@@ -72,7 +72,7 @@ def minute_lines(
     low, high = theme.number(values.min()), theme.number(values.max())
     alt = f"Line of {name.lower()} by minute, from {low} to {high} {unit}"
     alt += f", against a limit of {theme.number(limit)}." if limit is not None else "."
-    fig = theme.figure(title, x="Time [UTC]", y=theme.axis(name, unit), alt=alt)
+    fig = theme.figure(title, x="Time [UTC]", y=unit or name, alt=alt)
     add_lines(fig, minutes, metric)
     if limit is not None:
         theme.limit_line(fig, limit, f"limit {theme.number(limit)}")

@@ -29,7 +29,7 @@ def equity(curve: pd.DataFrame) -> go.Figure:
     fig = theme.figure(
         title,
         x="Time [UTC]",
-        y=theme.axis("Equity since the start", "quote currency"),
+        y="quote currency, since the start",
         alt=f"Line of the marked-to-market equity, between {theme.number(values.min())} and "
         f"{theme.number(values.max())} in quote currency.",
     )
@@ -58,7 +58,7 @@ def waterfall(decomposition: pd.DataFrame) -> go.Figure:
     nets = decomposition["net_bps"].dropna()
     fig = theme.figure(
         title,
-        y=theme.axis("Contribution", "bps of traded notional"),
+        y="bps of traded notional",
         alt=f"Waterfall from gross edge through slippage, fees and inventory to the net result, "
         f"{', '.join(theme.number(v) for v in nets)} bps.",
         showlegend=False,
@@ -68,7 +68,9 @@ def waterfall(decomposition: pd.DataFrame) -> go.Figure:
         x=[names, steps],
         y=values,
         measure=measures,
-        text=[theme.number(v) for v in values],
+        text=[theme.number(v) if abs(v) >= 0.005 else "0" for v in values],
+        textangle=0,
+        hovertemplate="%{y:.4f} bps<extra></extra>",
         increasing={"marker": {"color": theme.PALETTE[2]}},
         decreasing={"marker": {"color": theme.PALETTE[1]}},
         totals={"marker": {"color": theme.PALETTE[0]}},
@@ -89,7 +91,7 @@ def markouts(frame: pd.DataFrame) -> go.Figure:
     fig = theme.figure(
         title,
         x=theme.axis("Time after the fill", "s"),
-        y=theme.axis("Markout, positive is ours", "bps"),
+        y="bps, positive is ours",
         alt=f"Mean markout by horizon, from {theme.number(frame['markout_bps'].min())} to "
         f"{theme.number(frame['markout_bps'].max())} bps.",
     )

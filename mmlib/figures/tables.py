@@ -21,9 +21,12 @@ def status_table(
         status: status of each row, which colours its first cell.
     """
     cells = [["–" if pd.isna(v) else theme.escape(v) for v in frame[name]] for name, _ in columns]
+    widths = [_width(heading, texts) for (_, heading), texts in zip(columns, cells, strict=True)]
+    lines = _lines(cells, widths)
     marks = [theme.STATUS_COLOURS.get(str(s), theme.INK) for s in status]
-    fig = theme.figure(title, alt=alt, height=130 + 30 * len(frame), margin={"l": 5, "r": 5, "t": 60, "b": 5})
+    fig = theme.figure(title, alt=alt, height=110 + 28 * lines, margin={"l": 5, "r": 5, "t": 60, "b": 5})
     fig.add_table(
+        columnwidth=widths,
         header={
             "values": [f"<b>{theme.escape(heading)}</b>" for _, heading in columns],
             "align": "left",
@@ -40,3 +43,17 @@ def status_table(
         },
     )
     return fig
+
+
+def _width(heading: str, cells: Sequence[str]) -> int:
+    """Relative width of a column: its longest text, within bounds that keep long ones from taking everything."""
+    return min(max(8, len(heading) + 2, *(len(text) + 2 for text in cells)), 60)
+
+
+def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> int:
+    """About how many lines of text the rows take when each column wraps at its share of about 110 letters."""
+    room = [max(1, 110 * width // sum(widths)) for width in widths]
+    return sum(
+        max(-(-len(text) // space) for text, space in zip(row, room, strict=True))
+        for row in zip(*cells, strict=True)
+    )
