@@ -14,9 +14,11 @@ from markupsafe import Markup
 
 from mmlib._io import UserError
 from mmlib.workflow.light import light_jsonschema
+from mmlib.workflow.outputs import frame_html, literal_html, table_figure_html
 
 _PLOTLY = "application/vnd.plotly.v1+json"
 _MARKER = "papermill-error-cell-tag"
+_CONTRACT = "# NBVAL_CHECK_OUTPUT"
 _TAGS = re.findall(
     r"\w+",
     "a b blockquote br caption code dd div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre s small span strong "
@@ -45,7 +47,7 @@ class Block:
 
 
 def notebook_blocks(path: Path) -> list[Block]:
-    """The blocks of an executed notebook, in order.
+    """The blocks of an executed notebook, in order; cells that only check a contract of the code are left out.
 
     Raises:
         UserError: no readable notebook.
@@ -62,7 +64,7 @@ def notebook_blocks(path: Path) -> list[Block]:
             continue
         if cell.cell_type == "markdown":
             blocks.append(markdown_block(cell.source))
-        elif cell.cell_type == "code":
+        elif cell.cell_type == "code" and not cell.source.startswith(_CONTRACT):
             blocks += _outputs(cell.get("outputs", []), number)
     return blocks
 
@@ -111,13 +113,16 @@ def _display(data: Mapping[str, Any], name: str) -> Block | None:
     if any(mime.startswith("application/scrapbook") for mime in data):
         return None
     if _PLOTLY in data:
-        return _figure(data[_PLOTLY], name)
+        rows = table_figure_html(data[_PLOTLY])
+        return Block("html", html=sanitise(rows)) if rows else _figure(data[_PLOTLY], name)
     if "text/html" in data:
-        return Block("html", html=sanitise(_text(data["text/html"])))
+        return Block("html", html=sanitise(frame_html(_text(data["text/html"]))))
     if "text/markdown" in data:
         return markdown_block(_text(data["text/markdown"]))
     if "text/plain" in data:
-        return Block("text", text=_plain(_text(data["text/plain"])))
+        text = _plain(_text(data["text/plain"]))
+        prose = literal_html(text)
+        return Block("html", html=sanitise(prose)) if prose else Block("text", text=text)
     return None
 
 
