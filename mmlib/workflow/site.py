@@ -11,16 +11,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmlib import __version__
-from mmlib._io import UserError, read_json, write_atomic
-from mmlib.dtypes import Status
+from mmlib._io import UserError, write_atomic
 from mmlib.workflow.pages import Block, markdown_block, notebook_blocks, sanitise
-from mmlib.workflow.readiness import JSON_PATH
 from mmlib.workflow.record import StepRecord
 from mmlib.workflow.runs import runs_dir
 from mmlib.workflow.status import StepState, overview
 from mmlib.workflow.steps import BY_KEY
 from mmlib.workflow.table import GateTable, status_mark
 from mmlib.workflow.times import now_iso, readable
+from mmlib.workflow.verdict import css_of, verdict_of
 
 _HERE = Path(__file__).resolve().parent / "templates"
 _REPORTS = (
@@ -45,30 +44,35 @@ def build_site(ws: Path) -> Path:
     home = ws / "artifacts" / "html"
     states = overview(ws)
     _write_assets(home)
-    pages: dict[str, str] = {}
+    pages = {s.key: f"{BY_KEY[s.key].record}.html" for s in states if s.record is not None}
+    nav = [(state.title, pages[state.key]) for state in states if state.key in pages]
     for state in states:
         if state.record is not None:
-            pages[state.key] = _write_step(ws, home, state, state.record)
-    reports = [_write_report(ws, home, path) for path in _reports(ws)]
+            _write_step(ws, home, state, state.record, nav)
+    reports = [_write_report(ws, home, path, nav) for path in _reports(ws)]
     steps = [_step_line(state, pages.get(state.key, "")) for state in states]
     page = _render(
         "index.html.j2",
         title="Finish line",
         assets="",
         figures=False,
-        verdict=_verdict(ws, pages, states),
+        nav=nav,
+        verdict=verdict_of(ws, pages, states),
         steps=steps,
         reports=reports,
     )
     return write_atomic(home / "index.html", page)
 
 
-def _write_step(ws: Path, home: Path, state: StepState, record: StepRecord) -> str:
-    """Write a step's page into the site and beside its notebook; returns the name of the page."""
+def _write_step(
+    ws: Path, home: Path, state: StepState, record: StepRecord, nav: Sequence[tuple[str, str]]
+) -> None:
+    """Write a step's page into the site and beside its notebook."""
     name = f"{BY_KEY[state.key].record}.html"
     blocks = _step_blocks(record, state)
     details = {
         "title": state.title,
+        "nav": nav,
         "head": _head(state, record),
         "blocks": blocks,
         "figures": any(b.kind == "figure" for b in blocks),
@@ -77,7 +81,6 @@ def _write_step(ws: Path, home: Path, state: StepState, record: StepRecord) -> s
     if record.path is not None and record.path.suffix == ".ipynb" and runs_dir(ws) in record.path.parents:
         beside = record.path.with_suffix(".html")
         write_atomic(beside, _render("page.html.j2", assets="../../html/", **details))
-    return name
 
 
 def _step_blocks(record: StepRecord, state: StepState) -> list[Block]:
@@ -91,17 +94,24 @@ def _step_blocks(record: StepRecord, state: StepState) -> list[Block]:
     return [Block("html", html=heading), Block("html", html=sanitise(table._repr_html_()))]
 
 
-def _write_report(ws: Path, home: Path, path: Path) -> dict[str, str]:
+def _write_report(ws: Path, home: Path, path: Path, nav: Sequence[tuple[str, str]]) -> dict[str, str]:
     relative = path.relative_to(ws)
     name = "-".join(relative.with_suffix("").parts).removeprefix("artifacts-").removeprefix("reports-")
-    page = f"reports/{name}.html"
+    page, title = f"reports/{name}.html", path.stem
     try:
-        block = markdown_block(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        block = markdown_block(text)
+        title = _heading(text) or title
     except (OSError, UnicodeDecodeError) as exc:
         block = Block("error", text=f"{relative}: cannot be read ({exc})")
-    text = _render("page.html.j2", title=path.stem, assets="../", figures=False, head=None, blocks=[block])
-    write_atomic(home / page, text)
-    return {"name": relative.as_posix().removeprefix("artifacts/"), "page": page}
+    details = {"title": title, "assets": "../", "figures": False, "nav": nav, "head": None, "blocks": [block]}
+    write_atomic(home / page, _render("page.html.j2", **details))
+    return {"title": title, "name": relative.as_posix().removeprefix("artifacts/"), "page": page}
+
+
+def _heading(markdown: str) -> str:
+    """The first heading of a report, empty without one."""
+    return next((line[2:].strip() for line in markdown.splitlines() if line.startswith("# ")), "")
 
 
 def _reports(ws: Path) -> list[Path]:
@@ -119,7 +129,7 @@ def _head(state: StepState, record: StepRecord) -> dict[str, Any]:
     params += [(name, str(record.data[name])) for name in _HASHES if name in record.data]
     return {
         "status": status_mark(str(record.status)),
-        "css": _css(str(record.status)),
+        "css": css_of(str(record.status)),
         "facts": facts,
         "reason": state.why,
         "params": params,
@@ -132,44 +142,12 @@ def _step_line(state: StepState, page: str) -> dict[str, str]:
         "title": state.title,
         "page": page,
         "status": status_mark(str(state.status)),
-        "css": _css(str(state.status)),
+        "css": css_of(str(state.status)),
         "grade": str(record.grade or "–") if record else "–",
         "run_id": record.run_id if record else "–",
         "finished": readable(record.finished) if record else "–",
         "note": state.note,
     }
-
-
-def _verdict(ws: Path, pages: Mapping[str, str], states: Sequence[StepState]) -> dict[str, Any] | None:
-    """The last verdict for the index page, None when there is none that can be read."""
-    path = ws / JSON_PATH
-    if not path.is_file():
-        return None
-    try:
-        found = read_json(path)
-        rows = [
-            {
-                **{name: str(row[name]) for name in ("gate", "requirement", "why", "grade")},
-                "status": status_mark(str(row["status"])),
-                "css": _css(str(row["status"])),
-                "page": pages.get(str(row["step"]), ""),
-            }
-            for row in found["rows"]
-        ]
-        created = str(found["created"])
-        others = [s.record.finished for s in states if s.record is not None and s.key != "readiness"]
-        return {
-            "verdict": str(found["verdict"]),
-            "css": "pass" if found["verdict"] in ("READY", "REHEARSAL PASSED") else "fail",
-            "grade": str(found["grade"] or "none"),
-            "required": str(found["evidence_required"]),
-            "passed": sum(row["status"] == status_mark(Status.PASS) for row in rows),
-            "created": readable(created),
-            "stale": any(finished > created for finished in others),
-            "rows": rows,
-        }
-    except (UserError, KeyError, TypeError):
-        return None
 
 
 def _write_assets(home: Path) -> None:
@@ -197,7 +175,3 @@ def _render(template: str, **values: Any) -> str:
     css = Markup((_HERE / "page.css").read_text(encoding="utf-8"))  # noqa: S704  (our own file)
     page = _environment().get_template(template)
     return page.render(css=css, version=__version__, created=readable(now_iso()), **values)
-
-
-def _css(status: str) -> str:
-    return "".join(c for c in status.lower() if c.isalnum())

@@ -1,0 +1,101 @@
+"""What the index page says first: the verdict, what it stands on, and the next thing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmlib._io import UserError, read_json
+from mmlib.dtypes import Grade, Status
+from mmlib.gates.spec import load_gates
+from mmlib.workflow.readiness import JSON_PATH
+from mmlib.workflow.status import StepState
+from mmlib.workflow.table import status_mark
+from mmlib.workflow.times import readable
+
+STANDS_ON = {
+    Grade.SIMULATED: "The market came from the simulator: this shows that the workbook runs, nothing about money.",
+    Grade.RECORDING_TILED: "A recording of a real market was repeated to fill the time; its fills are modelled.",
+    Grade.RECORDING: "The market is a recording of a real one; the fills are modelled, not an exchange's.",
+    Grade.LIVE: "The market, or the desk's own feeds, were live.",
+}
+_GOOD = ("READY", "REHEARSAL PASSED")
+
+
+def verdict_of(ws: Path, pages: Mapping[str, str], states: Sequence[StepState]) -> dict[str, Any] | None:
+    """The last verdict for the index page, None when there is none that can be read.
+
+    Args:
+        ws: workspace.
+        pages: step -> page of the site.
+        states: the steps as they stand.
+    """
+    path = ws / JSON_PATH
+    if not path.is_file():
+        return None
+    try:
+        found = read_json(path)
+        rows = [_row(row, pages) for row in found["rows"]]
+        created = str(found["created"])
+        grade = Grade(found["grade"]) if found["grade"] else None
+        others = [s.record.finished for s in states if s.record is not None and s.key != "readiness"]
+        passed = sum(row["mark"] == status_mark(Status.PASS) for row in rows)
+        return {
+            "verdict": str(found["verdict"]),
+            "css": "pass" if found["verdict"] in _GOOD else "fail",
+            "grade": str(grade or "none"),
+            "required": str(found["evidence_required"]),
+            "stands_on": STANDS_ON[grade] if grade else "No step has read any data.",
+            "passed": passed,
+            "created": readable(created),
+            "stale": any(finished > created for finished in others),
+            "rows": rows,
+            "next": _next(ws, rows, states),
+            "lacking": _lacking(found, rows) if passed == len(rows) else [],
+        }
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+
+
+def css_of(status: str) -> str:
+    """A status as the name of a CSS class."""
+    return "".join(c for c in status.lower() if c.isalnum())
+
+
+def _row(row: Mapping[str, Any], pages: Mapping[str, str]) -> dict[str, str]:
+    status = str(row["status"])
+    return {
+        **{name: str(row[name]) for name in ("step", "gate", "requirement", "why", "grade")},
+        "mark": status_mark(status),
+        "css": css_of(status),
+        "page": pages.get(str(row["step"]), ""),
+    }
+
+
+def _next(ws: Path, rows: Sequence[Mapping[str, str]], states: Sequence[StepState]) -> dict[str, Any] | None:
+    """The first row that did not pass, what to do about it, and the command that tries again."""
+    first = next((row for row in rows if row["mark"] != status_mark(Status.PASS)), None)
+    if first is None:
+        return None
+    record = next((s.record for s in states if s.key == first["step"]), None)
+    failed = [
+        str(gate.get("id"))
+        for gate in (record.gates if record else ())
+        if gate.get("severity") == "critical" and gate.get("status") == Status.FAIL
+    ]
+    try:
+        runbooks = {gate.id: gate.runbook for gate in load_gates(ws)} if failed else {}
+    except UserError:
+        runbooks = {}
+    return {
+        **first,
+        "todo": list(dict.fromkeys(runbooks[gate] for gate in failed if gate in runbooks)),
+        "command": f"finishline run --step {first['step']}",
+    }
+
+
+def _lacking(found: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Reasons that belong to no row, such as evidence of too low a grade."""
+    named = tuple(f"{row['gate']}: " for row in rows)
+    return [str(reason) for reason in found["reasons"] if not str(reason).startswith(named)]
