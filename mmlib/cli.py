@@ -178,9 +178,9 @@ def _feeds(args: argparse.Namespace) -> str:
         return ""
     path = Path(args.feeds).expanduser().resolve()
     if not path.is_dir():
-        raise UserError(
-            f"{path}: no such directory; expected one with fills_*.jsonl and pipeline_ticks_*.jsonl"
-        )
+        from mmlib.workflow.plan import FEED_FILES
+
+        raise UserError(f"{path}: no such directory; expected one with {FEED_FILES}")
     return str(path)
 
 

@@ -39,6 +39,8 @@ def check_parameters(params: Mapping[str, Any]) -> Checked:
     for name, most in _LIMITS.items():
         if name in params:
             _positive(params[name], name, most)
+    if "interval_min" in params:
+        _divides_a_day(params["interval_min"], "interval_min")
     pct = params.get("rollout_pct", ROLLOUT_PCTS[0])
     if isinstance(pct, bool) or pct not in ROLLOUT_PCTS:
         raise UserError(f"rollout_pct: {pct!r} is no rollout stage; expected 10, 50 or 100")
@@ -109,6 +111,12 @@ def _positive(value: Any, name: str, most: float) -> None:
     )
     if not ok:
         raise UserError(f"{name}: {value!r}; expected a number above 0 and at most {most:g}")
+
+
+def _divides_a_day(minutes: float, name: str) -> None:
+    step_ms = round(minutes * 60_000)
+    if step_ms < 1000 or 86_400_000 % step_ms:
+        raise UserError(f"{name}: {minutes!r}; expected minutes that divide a day, such as 1, 5, 15 or 60")
 
 
 def _seed(value: Any) -> int:

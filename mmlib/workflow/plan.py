@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mmlib.config.profiles import Profile
 
 
+FEED_FILES = "fills_*.jsonl and pipeline_ticks_*.jsonl"
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line says; ``steps`` holds parameters by step family (``ab`` for all stages)."""
@@ -37,7 +40,8 @@ def plan(
 ) -> list[Planned]:
     """Put the parameters of each step together: ``params/steps/*.yaml``, then profile, then command line.
 
-    Configuration and gates are read as well: what Prep would refuse is refused before a kernel starts.
+    Configuration and gates are read as well, and the source is looked for: what a notebook would refuse is refused
+    before a kernel starts and before an earlier record of the step is replaced.
 
     Args:
         ws: the workspace; it gets the shipped parameter files that it lacks.
@@ -73,21 +77,25 @@ def absolute_source(source: str, base: Path) -> str:
     """A source whose path is absolute, so that it means the same in the notebook's working directory.
 
     Raises:
-        UserError: an unknown source, or a recording or feeds directory that is not there.
+        UserError: an unknown or unavailable source, or a recording or feeds directory that is not there.
     """
     kind, _, rest = check_source(source).partition(":")
+    if kind == "live":
+        expected = "simulated, recording:PATH or feeds:DIR"
+        raise UserError(f"source {source!r}: not available in this version; expected {expected}")
     if kind not in ("recording", "feeds"):
         return source
     path = (base / Path(rest).expanduser()).resolve()
+    if kind == "feeds" and not path.is_dir():
+        raise UserError(f"{path}: no such directory; expected one with {FEED_FILES}")
     if not path.exists():
-        raise UserError(f"{path}: no such file or directory; expected a {kind} to read")
+        raise UserError(f"{path}: no such file or directory; expected a recording to read")
     return f"{kind}:{path}"
 
 
 def _planned(
     ws: Path, step: Step, home: Path, profile: Profile | None, options: Options, sets: Mapping[str, Any]
 ) -> Planned:
-    from mmlib.config.load import load_config
 
     notebook = home / f"{step.notebook}.ipynb"
     known = parameters_of(notebook)
@@ -95,7 +103,7 @@ def _planned(
     if profile is not None:
         common = {
             "profile": profile.name,
-            "source": absolute_source(profile.source, Path.cwd()),
+            "source": profile.source,
             "symbols": list(profile.symbols),
             "seed": profile.seed,
             "start": profile.start,
@@ -104,16 +112,28 @@ def _planned(
         }
         params |= {name: value for name, value in common.items() if name in known}
         params |= profile.steps.get(step.key, {})
-    source = absolute_source(options.source, Path.cwd()) if options.source else ""
     own = profile.steps.get(step.key, {}).get("sets", {}) if profile is not None else {}
     merged = {**sets, **own, **options.sets}  # the command line wins over the step, the step over the profile
-    load_config(ws, sets=merged)
-    given = {"source": source, "symbols": list(check_symbols(options.symbols)), "sets": merged}
+    _check_config(ws, step, merged)
+    given = {"source": options.source, "symbols": list(check_symbols(options.symbols)), "sets": merged}
     params |= {name: value for name, value in given.items() if value and name in known}
-    if source.startswith("feeds:") and "feeds" in known:
-        params["feeds"] = source.removeprefix("feeds:")
+    source = options.source or (profile.source if profile is not None else "")
+    if "source" in known:
+        base = Path.cwd() if source else ws  # a step's file means the workspace that it lies in
+        params["source"] = absolute_source(str(params.get("source") or ""), base)
+    elif "feeds" in known and source.startswith("feeds:"):
+        params["feeds"] = absolute_source(source, Path.cwd()).removeprefix("feeds:")
     params |= options.steps.get(step.family, {})
     return Planned(step, notebook, params | dict(step.fixed) | {"workspace": "."})
+
+
+def _check_config(ws: Path, step: Step, sets: Mapping[str, Any]) -> None:
+    """Refuse settings that do not fit the files, in every way in which the step will load them."""
+    from mmlib.config.load import SOAK_OVERRIDES_FILE, load_config
+
+    load_config(ws, sets=sets)
+    if step.key == "prep" or step.overrides:
+        load_config(ws, [ws / SOAK_OVERRIDES_FILE], sets)
 
 
 def _step_file(ws: Path, step: Step) -> dict[str, Any]:
