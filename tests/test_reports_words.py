@@ -83,3 +83,16 @@ def test_flags_are_yes_or_no() -> None:
     assert value_text(gate(unit="bool", value=0.0)) == "no"
     assert value_text(gate(unit="bool", value=None)) == "–"
     assert value_text(gate(unit="1/min", value=12.0)) == "12 a minute"
+
+
+def test_terminal_tables_fit_and_keep_what_matters() -> None:
+    from mmlib.workflow.show import WIDTH, table
+
+    rows = [("Step 5: A/B 100%", "INCONCLUSIVE", "recording (tiled)", "word " * 90), ("x", "PASS", "–", "")]
+    lines = table(("gate", "status", "evidence", "why"), rows).splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert len(lines) == 2 + 3 + 1
+    assert lines[4].endswith("…")
+    assert lines[3].startswith(" " * 20)
+    assert lines[-1].split() == ["x", "PASS", "–"]
+    assert table(("a", "b"), []).splitlines()[0] == "a  b"
