@@ -223,12 +223,14 @@ def info(verdict: str, reasons: list[str], *, rehearsal: bool = False) -> dict[s
 
 def test_finish_line_names_the_first_row_that_did_not_pass() -> None:
     text = finish_line.finish_line(
-        rows(["PASS", "NO_DATA", "FAIL"]), info("NOT READY", ["Step 1: NO_DATA - w"])
+        rows(["PASS", "NO_DATA", "FAIL"]), info("NOT READY", ["Step 1: NO_DATA - w", "evidence is weak"])
     )
     assert text.startswith("# Finish line\n\n**NOT READY.** 1 of 3 acceptance gates passed.")
     assert "finishline run --step shadow" in text
     assert "finishline run --step soak" not in text
-    assert "- Step 1: NO_DATA - w" in text
+    assert text.count("NO_DATA") == 2  # the thing to do first, the row of the table; not a third time
+    assert "- evidence is weak" in text
+    assert "2025-01-15 00:00 UTC" in text
 
 
 def test_finish_line_of_a_rehearsal_never_says_ready() -> None:

@@ -120,7 +120,7 @@ def test_soak_start_prints_every_stop_criterion_of_the_gate_file(book: GateBook)
         assert f"`{found.rule}`" in place
     assert "deadline_miss_pct > 5 % for 10 min" in stop_part
     assert "finishline soak --hours 72" in text
-    assert "were not handed in" in text
+    assert "start only on its GO" in text
 
 
 def test_soak_start_takes_no_go_from_the_steps_before(book: GateBook) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmlib.dtypes import Status
 from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
 from mmlib.reports.verdict import gate_table, judge
 from mmlib.rollout.experiment import ESTIMATOR, Experiment
@@ -24,8 +25,8 @@ ARM_COLUMNS = {
     "symbol": "Symbol",
     "arm": "Arm",
     "n_fills": "Fills",
-    "notional": "Notional",
-    "pnl": "Result",
+    "notional": "Notional [quote]",
+    "pnl": "Result [quote]",
     "gross_bps": "Gross [bps]",
     "slippage_bps": "Slippage [bps]",
     "fees_bps": "Fees [bps]",
@@ -66,7 +67,7 @@ def ab_run_online(
         provenance,
         pct=rollout_pct,
         action=verdict.action,
-        meaning=MEANING.get(verdict.action, ""),
+        meaning=_meaning(verdict),
         sentence=verdict.sentence,
         found=judge(verdict.results, runbooks),
         gates=gate_table(verdict.results),
@@ -81,6 +82,14 @@ def ab_run_online(
         srm_p=experiment.srm_p,
         rollback=Table(("What", "Value"), [(code(k), str(v)) for k, v in (rollback or {}).items()]),
     )
+
+
+def _meaning(verdict: StageVerdict) -> str:
+    """What the action asks for; an effect that is surely too small does not grow by waiting."""
+    futile = any(r.id == "ab.accept.net" and r.status is Status.FAIL for r in verdict.results)
+    if verdict.action == "HOLD" and futile:
+        return "Stay on this stage. The treatment does not bring what is asked for; more hours will not change that."
+    return MEANING.get(verdict.action, "")
 
 
 def _effects(experiment: Experiment) -> Table:

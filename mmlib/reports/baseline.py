@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -45,6 +46,8 @@ def lock_report(
     """
     results = list(results)
     lock = state.lock
+    if lock is not None and provenance.grade is None:
+        provenance = replace(provenance, grade=lock.budgets.grade, source=lock.budgets.source)
     return render(
         "baseline_lock_report.md.j2",
         provenance,

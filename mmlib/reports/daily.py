@@ -54,8 +54,8 @@ MEMORY = {
 RANKED = {
     "symbol": "Symbol",
     "n_fills": "Fills",
-    "notional": "Notional",
-    "pnl": "Result",
+    "notional": "Notional [quote]",
+    "pnl": "Result [quote]",
     "net_bps": "Net [bps]",
 }
 
@@ -83,6 +83,7 @@ def daily(summary: DailySummary, provenance: Provenance) -> str:
         errors=frame_table(s.errors, {**WHO, **ERRORS}),
         memory=frame_table(s.memory, MEMORY, empty="Memory was not reported."),
         best=frame_table(s.best, RANKED, empty="No symbol traded."),
+        ranked=s.edge["symbol"].nunique() > 2 if len(s.edge) else False,
         worst=frame_table(s.worst, RANKED, empty="No further symbol traded."),
     )
 
@@ -135,7 +136,7 @@ def _rules(rules: pd.DataFrame) -> Table:
             row["name"],
             code(row["gate"]),
             code(row["expr"]),
-            row["for"] or None,
+            None if row["for"] == "" else "at once" if row["for"] == "0s" else row["for"],
             row["runbook"],
         )
         for row in rules.to_dict("records")

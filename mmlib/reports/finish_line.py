@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from mmlib._io import write_atomic
 from mmlib.dtypes import Grade, Status
 from mmlib.reports.render import Provenance, Table, code, render
+from mmlib.reports.words import minute_text
 
 write = write_atomic
 
@@ -44,6 +45,7 @@ def finish_line(rows: pd.DataFrame, readiness: Mapping[str, Any]) -> str:
         r=readiness,
         total=len(rows),
         next_step=_next(rows),
+        further=_further(rows, readiness["reasons"]),
         rows=_table(rows),
         documents=Table(("Document", "File"), [(name, code(path)) for name, path in DOCUMENTS]),
     )
@@ -51,12 +53,25 @@ def finish_line(rows: pd.DataFrame, readiness: Mapping[str, Any]) -> str:
 
 def _table(rows: pd.DataFrame) -> Table:
     cells = [
-        (r["status"], r["gate"], r["requirement"], r["why"], r["grade"] or None, r["finished"] or None)
+        (
+            r["status"],
+            r["gate"],
+            r["requirement"],
+            r["why"],
+            r["grade"] or None,
+            minute_text(r["finished"]) or None,
+        )
         for r in rows.to_dict("records")
     ]
     return Table(
         ("Status", "Gate", "Requirement", "Why", "Evidence", "Finished"), cells, "No acceptance gate."
     )
+
+
+def _further(rows: pd.DataFrame, reasons: Iterable[str]) -> list[str]:
+    """Reasons that no row of the table gives already, such as evidence of too low a grade."""
+    named = tuple(f"{gate}: " for gate in rows["gate"])
+    return [reason for reason in reasons if not reason.startswith(named)]
 
 
 def _next(rows: pd.DataFrame) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from mmlib.dtypes import Status
 from mmlib.reports.render import Provenance, Table, code, frame_table, render
 from mmlib.reports.stages import stage_table
-from mmlib.reports.verdict import gate_table, judge
+from mmlib.reports.verdict import as_dict, gate_table, judge
 
 
 def flags_frame(checks: Iterable[Any]) -> pd.DataFrame:
@@ -24,9 +24,11 @@ def flags_frame(checks: Iterable[Any]) -> pd.DataFrame:
 
 
 def _flag_table(flags: pd.DataFrame) -> Table:
+    """One row a flag; a second one only where another configuration gives it another value."""
+    flags = flags[["name", "value", "expected", "ok"]].drop_duplicates()
     rows = [
         ("PASS" if row.ok else "FAIL", code(row.name), row.value, row.expected)
-        for row in flags[["name", "value", "expected", "ok"]].itertuples(index=False, name="Flag")
+        for row in flags.itertuples(index=False, name="Flag")
     ]
     return Table(("Status", "Flag", "Value", "Expected"), rows, "No flag was checked.")
 
@@ -65,6 +67,15 @@ def prep_log(
     )
 
 
+def _steps_named(results: Sequence[Any]) -> str:
+    """The steps whose gates are at hand, in words."""
+    steps = {str(as_dict(result)["step"]) for result in results}
+    return (
+        " and ".join(name for step, name in (("prep", "Preparation"), ("shadow", "Shadow")) if step in steps)
+        or "No step"
+    )
+
+
 def pre_soak_report(
     results: Iterable[Any],
     stages: pd.DataFrame,
@@ -91,6 +102,7 @@ def pre_soak_report(
         provenance,
         verdict=verdict,
         go=verdict.status is Status.PASS,
+        named=_steps_named(results),
         gates=gate_table(results),
         stages=stage_table(stages),
         flags=None if flags is None else _flag_table(flags),

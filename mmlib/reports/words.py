@@ -70,6 +70,15 @@ def window_text(window: Any) -> str:
     return f"{first:%Y-%m-%d %H:%M} – {tail} UTC"
 
 
+def minute_text(iso: Any) -> str:
+    """An ISO 8601 time to the minute, ``2025-01-15 09:30 UTC``; other text as it is."""
+    text = str(iso or "")
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return text
+
+
 def reason_text(gate: Mapping[str, Any]) -> str:
     """The reason without the part that only repeats value and limit, which stand beside it."""
     parts = [_ECHO.sub("", part).strip(": ") for part in str(gate.get("reason") or "").split("; ")]
