@@ -12,8 +12,9 @@ from mmlib._io import sha256_file, sha256_json, write_json
 from mmlib.dtypes import Status
 from mmlib.workflow import runs
 from mmlib.workflow.provenance import code_sha256, param_hashes
-from mmlib.workflow.record import latest
+from mmlib.workflow.record import StepRecord, latest
 from mmlib.workflow.steps import Step
+from mmlib.workflow.table import explain
 from mmlib.workflow.times import now_iso
 
 SCHEMA = 1
@@ -36,7 +37,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How one step went; ``reason`` is one line when it did not finish."""
+    """How one step went; ``reason`` is one line when it did not pass."""
 
     step: Step
     returncode: int
@@ -139,4 +140,13 @@ def resumable(ws: Path, item: Planned) -> RunOutcome | None:
     ):
         return None
     seconds = float(entry.get("seconds", 0.0))
-    return RunOutcome(item.step, int(entry["returncode"]), record.status, record.path, seconds, resumed=True)
+    return RunOutcome(
+        item.step, int(entry["returncode"]), record.status, record.path, seconds, why(record), resumed=True
+    )
+
+
+def why(record: StepRecord) -> str:
+    """Why a step did not pass: what went wrong, or the gates that held it back; empty when it passed."""
+    if record.status == Status.PASS:
+        return ""
+    return record.reason if record.status == Status.ERROR else explain(record.gates) or record.reason

@@ -27,6 +27,7 @@ from mmlib.workflow.manifest import (
     RunOutcome,
     fingerprint,
     resumable,
+    why,
     write_manifest,
 )
 from mmlib.workflow.params import check_parameters
@@ -113,7 +114,7 @@ def run_step(
     notebook = _settle(partial, final, item)
     record = _record_of(notebook, step, failure)
     outcome = RunOutcome(
-        step, _returncode(record, failure), record.status, notebook, time.monotonic() - clock, _why(record)
+        step, _returncode(record, failure), record.status, notebook, time.monotonic() - clock, why(record)
     )
     write_manifest(
         ws, item, outcome, run_id, profile=profile, started=started, print_hash=print_hash, failure=failure
@@ -274,11 +275,6 @@ def _record_of(notebook: Path | None, step: Step, failure: Failure | None) -> St
         reason = f"{notebook.name}: recorded step {record.step!r}; expected {step.key!r}"
         return StepRecord(step.key, Status.ERROR, path=notebook, reason=reason)
     return record
-
-
-def _why(record: StepRecord) -> str:
-    """Why the step is ERROR; the reasons of gates stand in their own table."""
-    return record.reason if record.status == Status.ERROR else ""
 
 
 def _returncode(record: StepRecord, failure: Failure | None) -> int:
