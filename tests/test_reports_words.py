@@ -96,3 +96,12 @@ def test_terminal_tables_fit_and_keep_what_matters() -> None:
     assert lines[3].startswith(" " * 20)
     assert lines[-1].split() == ["x", "PASS", "–"]
     assert table(("a", "b"), []).splitlines()[0] == "a  b"
+
+
+def test_gates_open_for_one_reason_are_named_together_after_the_violations() -> None:
+    short = "BTCUSDT A: covers 5.8 min, at least 24 h needed"
+    gates = [
+        *[gate(status="NO_DATA", value=0.0, reason=short, title=f"Gate {i}") for i in range(5)],
+        gate(status="FAIL", op="<=", value=0.9, title="Share", reason="value is nan"),
+    ]
+    assert explain(gates) == f"Share FAIL (0.9, asked for ≤ 0.5); Gate 0, Gate 1 and 3 more NO_DATA: {short}"

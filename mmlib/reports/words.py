@@ -81,5 +81,8 @@ def minute_text(iso: Any) -> str:
 
 def reason_text(gate: Mapping[str, Any]) -> str:
     """The reason without the part that only repeats value and limit, which stand beside it."""
-    parts = [_ECHO.sub("", part).strip(": ") for part in str(gate.get("reason") or "").split("; ")]
+    parts = [
+        _ECHO.sub("", part).strip(": ") if part != "value is nan" else ""
+        for part in str(gate.get("reason") or "").split("; ")
+    ]
     return "; ".join(part for part in parts if part)

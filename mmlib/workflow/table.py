@@ -23,12 +23,30 @@ _UNBROKEN = ("Value", "Asked for", "n")
 
 
 def explain(gates: Sequence[Mapping[str, Any]], most: int = 4) -> str:
-    """What decided a step, in words: its blocking gates that did not pass, or the values of those that all did."""
+    """What decided a step, in words: its blocking gates that did not pass, or the values of those that all did.
+
+    Violations come first; gates that are open for the same reason are named together.
+    """
     blocking = [gate for gate in gates if gate.get("severity") == "critical"]
     open_ones = [gate for gate in blocking if gate.get("status") != "PASS"]
-    parts = [_open(gate) for gate in open_ones] or _passed(blocking)
+    parts = _open_together(open_ones) if open_ones else _passed(blocking)
     more = f"; and {len(parts) - most} more" if len(parts) > most else ""
     return "; ".join(parts[:most]) + more
+
+
+def _open_together(gates: Sequence[Mapping[str, Any]]) -> list[str]:
+    together: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for gate in sorted(gates, key=lambda gate: gate.get("status") not in ("ERROR", "FAIL")):
+        together.setdefault((str(gate.get("status")), reason_text(gate)), []).append(gate)
+    parts = []
+    for (status, reason), group in together.items():
+        if len(group) == 1 or not reason:
+            parts += [_open(gate) for gate in group]
+            continue
+        names = ", ".join(_name(gate) for gate in group[:2])
+        others = f" and {len(group) - 2} more" if len(group) > 2 else ""
+        parts.append(f"{names}{others} {status}: {reason}")
+    return parts
 
 
 def _passed(gates: Sequence[Mapping[str, Any]]) -> list[str]:
