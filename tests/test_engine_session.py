@@ -79,7 +79,7 @@ def test_a_desks_own_feeds_are_never_replaced(tmp_path: Path) -> None:
     feeds = tmp_path / "feeds"
     feeds.mkdir()
     (feeds / "fills_20250115.jsonl").write_text('{"schema":1}\n')
-    with pytest.raises(UserError, match="another bot wrote them"):
+    with pytest.raises(UserError, match="no session of ours wrote"):
         run_session(SPEC, ALONE, feeds)
     assert (feeds / "fills_20250115.jsonl").read_text() == '{"schema":1}\n'
     with pytest.raises(UserError, match="names no session to repeat"):

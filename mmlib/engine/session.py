@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from mmlib._io import UserError
 from mmlib.config.models import Config
 from mmlib.dtypes import Grade
 from mmlib.engine.params import arm_params
+from mmlib.engine.place import claimed, listed, swap
 from mmlib.engine.replay import replay_symbol
 from mmlib.feeds.sidecar import NAME as SIDECAR
 from mmlib.feeds.sidecar import read_sidecar, write_sidecar
@@ -139,21 +139,21 @@ def run_session(
     ``<feeds>.previous``. Symbols run in parallel processes as ``async_batch`` says.
 
     Raises:
-        UserError: the source cannot be read, or ``feeds`` holds files that no session of ours wrote.
+        UserError: the source cannot be read, another session is writing ``feeds``, or it holds files that no session
+            of ours wrote.
     """
-    _refuse_foreign(feeds)
     started = _now()
-    partial = feeds.with_name(feeds.name + ".partial")
-    _remove(partial)
-    jobs = [_Job(spec, symbol, config, partial, quarantine) for symbol in spec.symbols]
-    workers = min(config.async_batch.max_parallel_symbols, len(jobs)) if config.async_batch.enabled else 1
-    runs = (
-        _in_parallel(jobs, workers, progress) if workers > 1 else [_run_symbol(job, progress) for job in jobs]
-    )
-    session = Session(spec, feeds, tuple(runs), started, _now())
-    partial.mkdir(parents=True, exist_ok=True)
-    write_sidecar(partial, _sidecar(session, config))
-    _swap(partial, feeds)
+    with claimed(feeds) as partial:
+        jobs = [_Job(spec, symbol, config, partial, quarantine) for symbol in spec.symbols]
+        workers = min(config.async_batch.max_parallel_symbols, len(jobs)) if config.async_batch.enabled else 1
+        runs = (
+            _in_parallel(jobs, workers, progress)
+            if workers > 1
+            else [_run_symbol(job, progress) for job in jobs]
+        )
+        session = Session(spec, feeds, tuple(runs), started, _now())
+        write_sidecar(partial, {**_sidecar(session, config), "files": listed(partial)})
+        swap(partial, feeds)
     return session
 
 
@@ -259,34 +259,6 @@ def _sidecar(session: Session, config: Config) -> dict[str, Any]:
     }
 
 
-def _refuse_foreign(feeds: Path) -> None:
-    """A directory with feeds but without a sidecar belongs to a desk's bot: never replaced."""
-    if feeds.is_dir() and not (feeds / SIDECAR).exists() and any(feeds.glob("*.jsonl*")):
-        raise UserError(
-            f"{feeds}: holds feeds without {SIDECAR}, so another bot wrote them; "
-            f"use --source feeds:{feeds} to work on them, or another --workspace"
-        )
-
-
-def _remove(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)
-
-
-def _swap(partial: Path, feeds: Path) -> None:
-    """Put the new directory in place; the old one stays beside it."""
-    previous = feeds.with_name(feeds.name + ".previous")
-    try:
-        if feeds.is_dir() and any(feeds.iterdir()):
-            _remove(previous)
-            feeds.replace(previous)
-        partial.replace(feeds)
-    except OSError as exc:
-        raise UserError(
-            f"{feeds}: cannot be replaced ({exc.strerror}); expected a writable workspace"
-        ) from exc
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
@@ -317,6 +289,10 @@ def repeat_session(feeds: Path, target: Path) -> Path:
     sidecar = read_sidecar(feeds)
     if sidecar is None or "spec" not in sidecar:
         raise UserError(f"{feeds / SIDECAR}: names no session to repeat; expected feeds of a session of ours")
-    stated = dict(sidecar["spec"])
-    spec = SessionSpec(**{**stated, "symbols": tuple(stated["symbols"]), "arms": tuple(stated["arms"])})
-    return run_session(spec, Config.model_validate(sidecar["config"]), target).feeds
+    try:
+        stated = dict(sidecar["spec"])
+        spec = SessionSpec(**{**stated, "symbols": tuple(stated["symbols"]), "arms": tuple(stated["arms"])})
+        config = Config.model_validate(sidecar["config"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise UserError(f"{feeds / SIDECAR}: spec, config: expected them as the session wrote them") from exc
+    return run_session(spec, config, target).feeds
