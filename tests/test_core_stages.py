@@ -97,6 +97,24 @@ def test_the_treatment_widens_with_volatility_and_stays_within_its_bounds() -> N
     assert quote_of(market, arms)["half_bps"] >= 0.5 * arms.params[0]["min_spread_bps"]
 
 
+def test_averages_start_as_plain_means() -> None:
+    """A steady market has no excess volatility, in its first minutes as little as later."""
+    market, arms = world("B")
+    params, stats, control = arms.params[0], market.stats[0], market.control[0]
+    stats["mid"] = np.nan
+    mids = [1000.0 * (1.0 + 1e-4 * (i % 2)) for i in range(200)]
+    for i, mid in enumerate(mids):
+        control["decide_ns"] = NOW + i * S
+        tick = round(mid / INSTRUMENT.tick_size)
+        book.clear_all(market.local)
+        book.set_bid(market.local, tick - 1, 5.0)
+        book.set_ask(market.local, tick + 1, 5.0)
+        assert stages.observe(market, params)
+        if i > 1:
+            assert stats["var_slow"] == pytest.approx(math.log1p(1e-4) ** 2, rel=1e-3)
+            assert stats["var_fast"] == pytest.approx(stats["var_slow"], rel=1e-3)
+
+
 def test_guards_soften_then_stop() -> None:
     market, arms = world()
     for vol_bps, level in ((1.0, GuardLevel.NONE), (4.0, GuardLevel.SOFT), (9.0, GuardLevel.HARD)):

@@ -76,7 +76,8 @@ def fetch_md(market, params):
 def observe(market, params):
     """Update the market statistics that the pipeline prices with; called once a tick, when the book is there.
 
-    Variance per second and touch depth are EWMAs with a fast and a slow half-life; returns whether the book is whole.
+    Variance per second and touch depth are EWMAs with a fast and a slow half-life; until a half-life has passed they are plain
+    means, so that the slow one does not start from nothing. Returns whether the book is whole.
     """
     control = market.control[0]
     stats = market.stats[0]
@@ -84,9 +85,12 @@ def observe(market, params):
     now = control["decide_ns"]
     dt_s = max((now - stats["last_tick_ns"]) * 1e-9, 1e-9)
     first = stats["last_tick_ns"] == 0
+    if first:
+        stats["first_tick_ns"] = now
     stats["last_tick_ns"] = now
-    fast = 1.0 - 0.5 ** (dt_s / params["fast_halflife_s"])
-    slow = 1.0 - 0.5 ** (dt_s / params["slow_halflife_s"])
+    since_start = 1.0 if first else dt_s / ((now - stats["first_tick_ns"]) * 1e-9)
+    fast = max(1.0 - 0.5 ** (dt_s / params["fast_halflife_s"]), since_start)
+    slow = max(1.0 - 0.5 ** (dt_s / params["slow_halflife_s"]), since_start)
     if not first:
         stats["buy_rate"] += fast * (stats["buy_qty"] / dt_s - stats["buy_rate"])
         stats["sell_rate"] += fast * (stats["sell_qty"] / dt_s - stats["sell_rate"])

@@ -81,6 +81,7 @@ STATS = np.dtype(
         ("last_depth_ns", "i8"),  # local time of the last depth row
         ("last_refresh_ns", "i8"),
         ("invalid", "i8"),  # 1 after a break and resynchronisation of the stream, until the next refresh
+        ("first_tick_ns", "i8"),
         ("last_tick_ns", "i8"),
         ("feed_latency_ms", "f8"),  # of the last row
         ("buy_qty", "f8"),  # traded by buy aggressors since the last tick, base units
