@@ -48,8 +48,10 @@ def candidate_budgets(ws: Path, locked: Lock, *, created: str) -> tuple[Budgets,
     current = read_budgets(ws / BUDGETS_FILE)
     if current.to_dict() != locked.budgets.to_dict():
         return current, f"{BUDGETS_FILE}, measured {current.created}"
-    if read_sidecar(ws / SHADOW_FEEDS) is None:
-        return current, f"{BUDGETS_FILE}, the locked run itself (a desk's own feeds cannot be run again)"
+    sidecar = read_sidecar(ws / SHADOW_FEEDS)
+    if sidecar is None or sidecar["source"] != current.source:
+        absent = f"no session on {current.source} is there to run again"
+        return current, f"{BUDGETS_FILE}, the locked run itself ({absent})"
     m = measure(repeat_session(ws / SHADOW_FEEDS, ws / REPEAT_FEEDS))
     repeated = budgets_of(m, status=current.status, created=created, config_sha256=current.config_sha256)
     write_json(ws / CANDIDATE_FILE, repeated.to_dict())

@@ -72,6 +72,23 @@ def fingerprint(ws: Path, item: Planned) -> str:
     )
 
 
+def begin(ws: Path, item: Planned, run_id: str, started: str) -> None:
+    """Mark a step as begun, in place of its earlier record: a run that is killed leaves an ERROR, never an old PASS.
+
+    Raises:
+        UserError: the workspace cannot be written.
+    """
+    entry = {
+        "run_id": run_id,
+        "path": f"{run_id}/{item.step.record}.ipynb",
+        "sha256": "",
+        "finished": "",
+        "kind": "notebook",
+        "error": f"began at {started} and has not finished; when it is not running any more, run the step again",
+    }
+    runs.update_index(ws, item.step.key, entry)
+
+
 def write_manifest(
     ws: Path,
     item: Planned,

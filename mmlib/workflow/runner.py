@@ -25,6 +25,7 @@ from mmlib.workflow.manifest import (
     Failure,
     Planned,
     RunOutcome,
+    begin,
     fingerprint,
     resumable,
     why,
@@ -105,6 +106,7 @@ def run_step(
             on_event(Event(kind, step, **details))
 
     tell("start")
+    begin(ws, item, run_id, started)
     failure: Failure | None = None
     interrupted: BaseException | None = None
     try:
