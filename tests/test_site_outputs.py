@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from mmlib.workflow.outputs import frame_html, literal_html, table_figure_html
+from mmlib.workflow.outputs import frame_html, literal_html, mark_statuses, table_figure_html
 
 EVIL = "<script>alert(1)</script>"
 
@@ -80,3 +80,10 @@ def test_a_table_drawn_as_a_figure_becomes_a_real_table() -> None:
     assert "<td>&lt;b&gt;</td>" in page
     assert EVIL not in page
     assert table_figure_html({"data": [{"type": "scatter"}], "layout": {}}) is None
+
+
+def test_statuses_in_reports_carry_their_mark() -> None:
+    page = mark_statuses('<td>PASS</td><td style="x">FAIL (warning)</td><td>PASS on</td><td>no</td>')
+    assert '<td><span class="status pass">✓ PASS</span></td>' in page
+    assert '<td><span class="status fail">✗ FAIL</span> (warning)</td>' in page
+    assert page.endswith("<td>PASS on</td><td>no</td>")

@@ -42,6 +42,7 @@ def margins(results: pd.DataFrame) -> go.Figure:
         height=140 + 30 * len(results),
         hovermode="closest",
         showlegend=False,
+        wide=True,
     )
     fig.add_bar(
         orientation="h",

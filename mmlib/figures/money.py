@@ -63,6 +63,7 @@ def waterfall(decomposition: pd.DataFrame) -> go.Figure:
         f"{', '.join(theme.number(v) for v in nets)} bps.",
         showlegend=False,
         hovermode="closest",
+        wide=len(nets) > 2,
     )
     fig.add_waterfall(
         x=[names, steps],

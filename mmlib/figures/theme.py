@@ -105,10 +105,18 @@ def axis(name: str, unit: str = "") -> str:
     return f"{name} [{escape(unit)}]" if unit else name
 
 
-def figure(title: str, *, alt: str, x: str = "", y: str = "", height: int = 380, **layout: Any) -> go.Figure:
-    """An empty figure in our look; ``alt`` is the sentence a screen reader speaks."""
+def figure(
+    title: str, *, alt: str, x: str = "", y: str = "", height: int = 380, wide: bool = False, **layout: Any
+) -> go.Figure:
+    """An empty figure in our look; ``alt`` is the sentence a screen reader speaks, ``wide`` ones are not squeezed."""
     fig = go.Figure()
-    fig.update_layout(template=TEMPLATE, title=title, height=height, meta={"alt": alt}, **layout)
+    fig.update_layout(
+        template=TEMPLATE,
+        title=title,
+        height=height,
+        meta={"alt": alt} | ({"wide": True} if wide else {}),
+        **layout,
+    )
     fig.update_xaxes(title=x)
     fig.update_yaxes(title=y)
     return fig

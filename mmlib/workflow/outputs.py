@@ -19,6 +19,7 @@ _CELL = re.compile(r"<(th|td)\b[^>]*>(.*?)</\1>", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 _STATUSES = ("PASS", "FAIL", "INCONCLUSIVE", "NO_DATA", "ERROR")
 _UNITS = {"pct": "%", "ms": "ms", "s": "s", "h": "h", "bps": "bps", "mb": "MB", "min": "min"}
+_STATUS_CELL = re.compile(rf"<td[^>]*>({'|'.join(_STATUSES)})( \(\w+\))?</td>")
 _LONGEST = 20_000
 
 
@@ -68,6 +69,11 @@ def table_figure_html(figure: Mapping[str, Any]) -> str | None:
     title = layout.get("title") or ""
     caption = title.get("text", "") if isinstance(title, Mapping) else title
     return f"<table><caption>{_plain(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def mark_statuses(page: str) -> str:
+    """HTML in which table cells that hold nothing but a status get its mark and colour."""
+    return _STATUS_CELL.sub(lambda found: f"<td>{_marked(found[1])}{found[2] or ''}</td>", page)
 
 
 def _frame(table: str) -> str:

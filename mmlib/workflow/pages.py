@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from mmlib._io import UserError
 from mmlib.workflow.light import light_jsonschema
-from mmlib.workflow.outputs import frame_html, literal_html, table_figure_html
+from mmlib.workflow.outputs import frame_html, literal_html, mark_statuses, table_figure_html
 
 _PLOTLY = "application/vnd.plotly.v1+json"
 _MARKER = "papermill-error-cell-tag"
@@ -73,7 +73,7 @@ def markdown_block(text: str) -> Block:
     """Markdown as sanitised HTML."""
     with light_jsonschema():
         from nbconvert.filters.markdown import markdown2html
-    return Block("html", html=sanitise(_ANCHOR.sub("", str(markdown2html(text)))))
+    return Block("html", html=sanitise(mark_statuses(_ANCHOR.sub("", str(markdown2html(text))))))
 
 
 def sanitise(html: str) -> Markup:
