@@ -215,3 +215,18 @@ def test_figures_are_drawn_from_disk_without_a_network(site: Path, tmp_path: Pat
     assert "svg" in done.stdout
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert console == []
+
+
+def test_index_says_what_to_do_next_and_what_the_verdict_stands_on(tmp_path: Path) -> None:
+    record_all(tmp_path, without=("soak",))
+    write_readiness(tmp_path, collect(tmp_path))
+    text = build_site(tmp_path).read_text()
+    assert "What to do next" in text
+    assert "finishline run --step soak" in text
+    assert text.index("What to do next") < text.index("Acceptance</h2>")
+    assert "not run" in text
+    record_all(tmp_path)
+    write_readiness(tmp_path, collect(tmp_path, "simulated", rehearsal=True))
+    done = build_site(tmp_path).read_text()
+    assert "REHEARSAL PASSED" in done
+    assert "every row passed on the evidence that was demanded" in done

@@ -213,6 +213,8 @@ class Provenance:
 def command_of(step: Any) -> str:
     """The command that runs an open step the same way again."""
     words = ["finishline", "run", "--step", step.step]
+    if step.params.get("profile"):
+        words += ["--profile", str(step.params["profile"])]
     if step.source:
         words += ["--source", step.source]
     if step.symbols:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,17 @@ def _next(ws: Path, rows: Sequence[Mapping[str, str]], states: Sequence[StepStat
     return {
         **first,
         "todo": list(dict.fromkeys(runbooks[gate] for gate in failed if gate in runbooks)),
-        "command": f"finishline run --step {first['step']}",
+        "command": _command(first["step"], states),
     }
+
+
+def _command(step: str, states: Sequence[StepState]) -> str:
+    """What runs a step again, under the profile of the last record that names one."""
+    given = [s.record.data.get("params") for s in states if s.record is not None]
+    profile = next((p["profile"] for p in reversed(given) if isinstance(p, Mapping) and p.get("profile")), "")
+    return shlex.join(
+        ["finishline", "run", "--step", step, *(["--profile", str(profile)] if profile else [])]
+    )
 
 
 def _lacking(found: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> list[str]:
