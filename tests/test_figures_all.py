@@ -226,6 +226,20 @@ def test_margin_of_a_stop_criterion_says_what_must_not_happen_and_shows_a_short_
     assert by_name["ab.x"][1] == "PASS: 1 bps (≥ 0.5 bps)"
 
 
+def test_safety_lines_say_nothing_about_firing_when_it_was_not_evaluated() -> None:
+    assert ab.safety(timeline()).layout.meta["alt"].endswith("; 1 of them fired.")
+    assert "fired" not in ab.safety(timeline().drop(columns="fired")).layout.meta["alt"]
+
+
+def test_one_wild_interval_does_not_make_the_rest_of_a_heat_map_alike() -> None:
+    ts = pd.date_range("2025-01-15", periods=400, freq="5min", tz="UTC")
+    wild = pd.DataFrame({"ts": ts, "symbol": "X", "net_bps": np.linspace(-1, 1, 400)})
+    wild.loc[7, "net_bps"] = -85.0
+    trace = dataset.heatmap(wild, "net_bps").data[0]
+    assert -1.1 < trace.zmin < -0.9
+    assert "-85" in dataset.heatmap(wild, "net_bps").layout.meta["alt"]
+
+
 def test_flags_checked_twice_with_one_answer_are_one_row() -> None:
     twice = pd.concat([flags(), flags(), flags().assign(value=True, ok=True)], ignore_index=True)
     cells = prep.flags(twice).data[0].cells.values

@@ -28,6 +28,10 @@ def test_a_mapping_becomes_a_table_of_words() -> None:
         repr({"ok": True, "hours": 23.999444, "symbols": ["A", "B"], "none": None, EVIL: EVIL})
     )
     assert page is not None
+    facts = literal_html("{'interval_min': 5.0, 'from': '2025-01-15T00:00:00Z', 'md_cache.ttl_ms': 3}")
+    assert facts is not None
+    for cell in ("interval [min]", "2025-01-15 00:00 UTC", "md_cache.ttl_ms"):
+        assert cell in facts
     for cell in ("<td>yes</td>", "<td>24</td>", "<td>A, B</td>", "<td>–</td>"):
         assert cell in page
     assert EVIL not in page

@@ -61,7 +61,7 @@ def safety(timeline: pd.DataFrame) -> go.Figure:
 
     Args:
         timeline: a column of times, ``gate`` (id), ``value``, optionally ``limit``, ``unit`` and
-            ``fired`` (bool).
+            ``fired`` (bool); without ``fired`` nothing is said about firing.
     """
     title = "Safety gates over time"
     if theme.lacking(timeline, ["gate", "value"]):
@@ -69,7 +69,7 @@ def safety(timeline: pd.DataFrame) -> go.Figure:
     gates = list(dict.fromkeys(timeline["gate"]))
     when = theme.time_column(timeline)
     fired = timeline["fired"].fillna(False).astype(bool) if "fired" in timeline.columns else None
-    count = 0 if fired is None else timeline.loc[fired, "gate"].nunique()
+    count = "" if fired is None else f"; {timeline.loc[fired, 'gate'].nunique()} of them fired"
     fig = make_subplots(
         rows=len(gates),
         cols=1,
@@ -77,7 +77,7 @@ def safety(timeline: pd.DataFrame) -> go.Figure:
         vertical_spacing=min(0.08, 0.5 / len(gates)),
         subplot_titles=[theme.escape(gate) for gate in gates],
     )
-    alt = f"Lines of {len(gates)} safety metrics against their limits; {count} of them fired."
+    alt = f"Lines of {len(gates)} safety metrics against their limits{count}."
     fig.update_layout(
         template=theme.TEMPLATE,
         title=title,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -50,6 +51,8 @@ def coverage(intervals: pd.DataFrame) -> go.Figure:
 def heatmap(intervals: pd.DataFrame, column: str) -> go.Figure:
     """One column over time, a row a symbol and arm; gaps stay empty.
 
+    The colours span the 1st to the 99th percentile, so that one interval out of all bounds does not make the rest alike.
+
     Args:
         intervals: a column of interval starts, the column to colour by, optionally symbol and arm.
         column: numeric column.
@@ -66,15 +69,22 @@ def heatmap(intervals: pd.DataFrame, column: str) -> go.Figure:
         x="Interval start [UTC]",
         alt=f"Heat map of {name.lower()} by interval and symbol, from "
         f"{theme.number(intervals[column].min())} to {theme.number(intervals[column].max())} {unit}.",
-        height=180 + 40 * len(lines),
+        height=200 + 45 * len(lines),
         hovermode="closest",
     )
+    low, high = (float(np.nanquantile(table.to_numpy(dtype=float), q)) for q in (0.01, 0.99))
     fig.add_heatmap(
         x=theme.times(pd.Series(table.index)),
         y=list(table.columns),
         z=table.to_numpy(dtype=float).T,
         colorscale="Cividis",
-        colorbar={"title": unit},
+        zmin=low,
+        zmax=high if high > low else low + 1,
+        colorbar={
+            "title": unit,
+            "tickvals": [low, high],
+            "ticktext": [theme.number(low), theme.number(high)],
+        },
         hoverongaps=False,
     )
     return fig

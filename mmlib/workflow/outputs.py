@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from mmlib.reports.words import MISSING, number
+from mmlib.reports.words import MISSING, minute_text, number, window_text
 from mmlib.workflow.table import status_mark
 from mmlib.workflow.times import readable
 
@@ -37,11 +37,11 @@ def literal_html(text: str) -> str | None:
     if isinstance(value, str):
         return f"<p>{html.escape(value)}</p>"
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        items = "".join(f"<li>{html.escape(item)}</li>" for item in value)
+        items = "".join(f"<li>{html.escape(window_text(item))}</li>" for item in value)
         return f"<ul>{items}</ul>" if items else "<p>None.</p>"
     if isinstance(value, Mapping) and value:
         rows = "".join(
-            f'<tr><th scope="row">{html.escape(str(key))}</th><td>{html.escape(_said(item))}</td></tr>'
+            f'<tr><th scope="row">{html.escape(_fact(str(key)))}</th><td>{html.escape(_said(item))}</td></tr>'
             for key, item in value.items()
         )
         return f'<table class="facts"><tbody>{rows}</tbody></table>'
@@ -111,6 +111,11 @@ def _heading(name: str) -> str:
     return " ".join(words) if unit is None else f"{' '.join(words[:-1])} [{unit}]"
 
 
+def _fact(name: str) -> str:
+    """A key of a summary in words; a dotted setting or a path stays as it is."""
+    return name if re.search(r"[./]", name) else _heading(name)
+
+
 def _value(text: str) -> str:
     if text in ("NaN", "None", "NaT", "&lt;NA&gt;"):
         return MISSING
@@ -129,7 +134,10 @@ def _said(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return ", ".join(_said(item) for item in value) or MISSING
-    return number(value) if isinstance(value, int | float) else str(value) if value is not None else MISSING
+    if isinstance(value, int | float):
+        return number(value)
+    text = MISSING if value is None else str(value)
+    return minute_text(text) if re.match(r"\d{4}-\d\d-\d\dT", text) else text
 
 
 def _plain(text: Any) -> str:
