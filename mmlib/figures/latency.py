@@ -71,7 +71,7 @@ def minute_lines(
     values = minutes[metric]
     low, high = theme.number(values.min()), theme.number(values.max())
     alt = f"Line of {name.lower()} by minute, from {low} to {high} {unit}"
-    alt += f", against a limit of {theme.number(limit)}." if limit is not None else "."
+    alt += f", against a limit of {theme.number(limit)} {unit}".rstrip() + "." if limit is not None else "."
     fig = theme.figure(title, x="Time [UTC]", y=unit or name, alt=alt)
     add_lines(fig, minutes, metric)
     if limit is not None:
