@@ -135,7 +135,9 @@ def _check(root: yaml.Node, name: str) -> dict[str, int]:
         if isinstance(node, yaml.MappingNode):
             todo.extend(_children(node, prefix, name, lines))
         elif isinstance(node, yaml.SequenceNode):
-            todo.extend((f"{prefix}[{i}]", child) for i, child in enumerate(node.value))
+            items = [(f"{prefix}[{i}]", child) for i, child in enumerate(node.value)]
+            lines |= {item: child.start_mark.line + 1 for item, child in items}
+            todo.extend(items)
     return lines
 
 

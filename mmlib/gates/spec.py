@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -11,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mmlib._io import UserError
+from mmlib.config.yamlfile import read_mapping
 from mmlib.dtypes import Status
 from mmlib.gates.metrics import GATE_IDS, METRICS, STEPS
 
 GATES_FILE = Path("params") / "gates.yaml"
-MAX_BYTES = 1 << 20
 SCHEMA = 1
 
 Kind = Literal["threshold", "sustained", "regression", "comparison"]
@@ -182,16 +180,17 @@ def load_gates(workspace: Path) -> GateBook:
 
 def read_gates(path: Path) -> GateBook:
     """``load_gates`` for a file anywhere."""
-    raw = _read(path)
-    payload, lines = _parse(path, raw)
-    if not isinstance(payload, dict) or set(payload) != {"schema", "gates"}:
+    document = read_mapping(path)
+    payload = document.tree
+    if set(payload) != {"schema", "gates"}:
         raise UserError(f"{path}: top level: expected the two keys 'schema' and 'gates'")
     if payload["schema"] != SCHEMA:
         raise UserError(f"{path}: schema: expected {SCHEMA}, found {_short(payload['schema'])}")
     if not isinstance(payload["gates"], list) or not payload["gates"]:
         raise UserError(f"{path}: gates: expected a list of gates")
     gates: dict[str, Gate] = {}
-    for entry, line in zip(payload["gates"], lines, strict=True):
+    for number, entry in enumerate(payload["gates"]):
+        line = document.lines[f"gates[{number}]"]
         gate = _gate(path, line, entry)
         if gate.id in gates:
             raise UserError(f"{path}:{line}: gate {gate.id}: found twice; expected each id once")
@@ -201,69 +200,7 @@ def read_gates(path: Path) -> GateBook:
             raise UserError(
                 f"{path}: gate {wanted} is missing{_hint(wanted, set(gates) - set(GATE_IDS), 'found')}"
             )
-    return GateBook(tuple(gates.values()), path, hashlib.sha256(raw).hexdigest())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as exc:
-        raise UserError(f"{path}: no such file; expected the gates of the workspace") from exc
-    except OSError as exc:
-        raise UserError(f"{path}: cannot be read ({exc.strerror})") from exc
-    if len(raw) > MAX_BYTES:
-        raise UserError(f"{path}: {len(raw)} bytes; expected at most {MAX_BYTES}")
-    return raw
-
-
-def _parse(path: Path, raw: bytes) -> tuple[Any, list[int]]:
-    """The payload, and the line of every entry of ``gates``."""
-    try:
-        text = raw.decode("utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is not None:
-            _refuse_duplicates(path, root)
-        payload = yaml.safe_load(text)
-    except UnicodeDecodeError as exc:
-        raise UserError(f"{path}: byte {exc.start}: expected UTF-8") from exc
-    except yaml.MarkedYAMLError as exc:
-        line = exc.problem_mark.line + 1 if exc.problem_mark else 0
-        raise UserError(f"{path}:{line}: not plain YAML ({exc.problem})") from exc
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as exc:
-        raise UserError(f"{path}: not plain YAML ({str(exc).splitlines()[0][:120]})") from exc
-    lines: list[int] = []
-    if isinstance(root, yaml.MappingNode):
-        for key, value in root.value:
-            if key.value == "gates" and isinstance(value, yaml.SequenceNode):
-                lines = [item.start_mark.line + 1 for item in value.value]
-    return payload, lines
-
-
-def _refuse_duplicates(path: Path, root: yaml.Node) -> None:
-    """A mapping with a key twice would silently keep the last one; aliases hide what a gate is."""
-    pending, seen = [root], {id(root)}
-    while pending:
-        node = pending.pop()
-        children: list[yaml.Node] = []
-        if isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                where = f"{path}:{key.start_mark.line + 1}"
-                if not isinstance(key, yaml.ScalarNode):
-                    raise UserError(f"{where}: expected a plain key")
-                if key.value in keys:
-                    raise UserError(f"{where}: key {key.value!r} is there twice; expected it once")
-                keys.add(key.value)
-                children.append(value)
-        elif isinstance(node, yaml.SequenceNode):
-            children = list(node.value)
-        for child in children:
-            if id(child) in seen:
-                raise UserError(
-                    f"{path}:{child.start_mark.line + 1}: an alias; expected the values themselves"
-                )
-            seen.add(id(child))
-            pending.append(child)
+    return GateBook(tuple(gates.values()), path, document.sha256)
 
 
 def _gate(path: Path, line: int, entry: Any) -> Gate:
@@ -289,7 +226,7 @@ def _gate(path: Path, line: int, entry: Any) -> Gate:
         raise UserError(f"{name}: {place + ': ' if place else ''}{message}") from exc
 
 
-_FLOATS = {"limit", "for_s", "interval_s", "warmup_s", "min_span_s", "bound"}
+_FLOATS = {"limit", "for_s", "interval_s", "warmup_s", "min_span_s", "bound", "floor_ms"}
 
 
 def _hint(word: str, known: Iterable[str], verb: str = "did you mean") -> str:
