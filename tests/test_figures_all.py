@@ -217,13 +217,14 @@ def test_margin_of_a_stop_criterion_says_what_must_not_happen_and_shows_a_short_
             "limit": [0.5, 5.0, 0.5],
             "unit": ["1", "%", "bps"],
             "sense": ["stop", "stop", "require"],
+            "for_s": [1800.0, 0.0, 600.0],
         }
     )
     bar = gates.margins(stops).data[0]
     by_name = dict(zip(bar.y, zip(np.asarray(bar.x), bar.text, strict=True), strict=True))
-    assert by_name["Cache hit ratio"] == (pytest.approx(-20), "PASS: 0.4 (not &lt; 0.5)")
+    assert by_name["Cache hit ratio"] == (pytest.approx(-20), "PASS: 0.4 (not &lt; 0.5 for 30 min)")
     assert by_name["Deadline misses"] == (pytest.approx(100), "PASS: 0 % (not &gt; 5 %)")
-    assert by_name["ab.x"][1] == "PASS: 1 bps (≥ 0.5 bps)"
+    assert by_name["ab.x"][1] == "PASS: 1 bps (≥ 0.5 bps, missed under 10 min)"
 
 
 def test_safety_lines_say_nothing_about_firing_when_it_was_not_evaluated() -> None:

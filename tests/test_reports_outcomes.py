@@ -183,6 +183,27 @@ def test_daily_report_leads_with_health_and_first_action(book: GateBook) -> None
         assert f"## {heading}" in text
 
 
+def test_daily_report_says_what_made_the_result_and_who_was_weakest() -> None:
+    edge = pd.DataFrame(
+        {
+            "symbol": ["X", "Y", "Z"],
+            "arm": "A",
+            "notional": [300.0, 100.0, 0.0],
+            "gross_bps": [2.0, 2.0, np.nan],
+            "slippage_bps": [1.0, 1.0, np.nan],
+            "fees_bps": [-0.5, -0.5, np.nan],
+            "inventory_bps": [0.0, -8.0, np.nan],
+            "net_bps": [1.5, -6.5, np.nan],
+        }
+    )
+    assert daily._drivers(edge) == (
+        "In bps of traded notional: gross +2.00, slippage -1.00, fees +0.50, inventory -2.00. "
+        "The largest cost was inventory. The weakest was Y with -6.50 bps net."
+    )
+    assert daily._drivers(edge.iloc[:0]) == ""
+    assert daily._drivers(pd.DataFrame()) == ""
+
+
 def test_daily_report_of_an_empty_day_shows_no_table_of_zeros(book: GateBook) -> None:
     text = daily.daily(summary(book, n=0), STAMP)
     assert "**NO DATA.** No tick was written on this day." in text

@@ -22,6 +22,18 @@ def test_a_stop_criterion_reads_as_what_must_not_happen() -> None:
     assert "not < 0.5 for 30 min" in repr(GateTable("Soak", "PASS", [silent]))
 
 
+def test_a_requirement_that_forgives_a_short_miss_says_so() -> None:
+    forgiven = gate(op="<=", limit=9.0, unit="%", value=9.647, for_s=600.0)
+    assert limit_text(forgiven) == "≤ 9 %, missed under 10 min"
+
+
+def test_times_in_a_reason_are_read_to_the_minute() -> None:
+    fired = "X: fired at 2025-01-19T00:17:00Z; the longest 2.9 h 2025-01-19T13:44:00Z/2025-01-19T16:39:00Z"
+    assert reason_text({"reason": fired}) == (
+        "X: fired at 2025-01-19 00:17 UTC; the longest 2.9 h 2025-01-19 13:44 – 16:39 UTC"
+    )
+
+
 def test_a_record_of_before_is_read_as_requirements() -> None:
     old = {k: v for k, v in gate(op=">=").items() if k not in ("sense", "for_s")}
     assert GateResult.from_dict(old).sense == "require"

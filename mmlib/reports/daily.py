@@ -13,6 +13,13 @@ from mmlib.reports.render import Provenance, Table, code, frame_table, num, rend
 from mmlib.reports.stages import stage_table
 from mmlib.reports.verdict import gate_table, with_unit
 
+PARTS = (
+    ("gross_bps", "gross", 1),
+    ("slippage_bps", "slippage", -1),
+    ("fees_bps", "fees", -1),
+    ("inventory_bps", "inventory", 1),
+)
+"""Column, name, and sign with which it enters the net result."""
 WHO = {"symbol": "Symbol", "arm": "Arm"}
 UPTIME = {
     "first": "First tick",
@@ -73,6 +80,7 @@ def daily(summary: DailySummary, provenance: Provenance) -> str:
         provenance,
         s=s,
         headline=_headline(s),
+        drivers=_drivers(s.edge),
         gates=gate_table(s.results),
         fired=_fired(s.fired),
         uptime=frame_table(s.uptime, {**WHO, **UPTIME}),
@@ -95,6 +103,29 @@ def _headline(s: DailySummary) -> str:
     ticks = f"{num(s.totals['n_ticks'])} ticks over {num(s.uptime['span_h'].min(), 3)} of 24 h"
     fills = f"{num(s.totals['n_fills'])} fills, notional {num(s.totals['notional'])}"
     return f"{ticks}, {fills}, net {num(s.totals['net_bps'])} bps of traded notional."
+
+
+def _drivers(edge: pd.DataFrame) -> str:
+    """What made the day's result, and who carried it; empty without fills.
+
+    Args:
+        edge: decomposition of the result, one row a symbol and arm.
+    """
+    traded = edge[edge["notional"] > 0] if len(edge) else edge
+    if not len(traded):
+        return ""
+    weight = traded["notional"] / traded["notional"].sum()
+    parts = {name: sign * float((traded[column] * weight).sum()) for column, name, sign in PARTS}
+    listed = ", ".join(f"{name} {value:+.2f}" for name, value in parts.items())
+    worst = min(parts, key=lambda name: parts[name])
+    text = f"In bps of traded notional: {listed}."
+    if parts[worst] < 0:
+        text += f" The largest cost was {worst}."
+    if len(traded) < 2:
+        return text
+    low = traded.sort_values("net_bps").iloc[0]
+    arm = f", arm {low['arm']}" if len(set(traded["arm"])) > 1 else ""
+    return f"{text} The weakest was {low['symbol']}{arm} with {low['net_bps']:+.2f} bps net."
 
 
 def _fired(fired: pd.DataFrame) -> Table:

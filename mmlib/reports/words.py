@@ -14,6 +14,8 @@ MISSING = "–"
 _OPS = {">=": "≥", "<=": "≤", "==": "="}
 _ECHO = re.compile(r"\b\w+ is -?[\d.]+(e[+-]?\d+)?( \S+)?, expected (>=|<=|==|>|<) [^\s;]+( [^\s;]+)?$")
 
+_TIMES = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z(/\d{4}-\d\d-\d\dT[\d:.]+Z)?")
+
 
 def number(value: Any) -> str:
     """A number for reading: four significant digits, thousands apart, ``–`` for nothing."""
@@ -45,14 +47,17 @@ def value_text(gate: Mapping[str, Any]) -> str:
 
 
 def limit_text(gate: Mapping[str, Any]) -> str:
-    """What a gate asks for: ``≥ 0.7``; a stop criterion reads ``not > 5 % for 10 min``; ``yes`` for a flag."""
+    """What a gate asks for: ``≥ 0.7``, and ``≤ 9 %, missed under 10 min`` where a short miss is forgiven.
+
+    A stop criterion reads ``not > 5 % for 10 min``, a flag ``yes``.
+    """
     if gate.get("unit") == "bool":
         return "yes" if gate.get("limit") else "no"
     op = str(gate.get("op") or "")
     rule = f"{_OPS.get(op, op)} {number(gate.get('limit'))} {unit_text(gate)}".strip()
-    if gate.get("sense") != "stop":
-        return rule
     lasting = float(gate.get("for_s") or 0)
+    if gate.get("sense") != "stop":
+        return f"{rule}, missed under {duration_text(lasting)}" if lasting else rule
     return f"not {rule} for {duration_text(lasting)}" if lasting else f"not {rule}"
 
 
@@ -80,9 +85,10 @@ def minute_text(iso: Any) -> str:
 
 
 def reason_text(gate: Mapping[str, Any]) -> str:
-    """The reason without the part that only repeats value and limit, which stand beside it."""
+    """The reason with times to the minute, without the part that only repeats value and limit beside it."""
     parts = [
         _ECHO.sub("", part).strip(": ") if part != "value is nan" else ""
         for part in str(gate.get("reason") or "").split("; ")
     ]
-    return "; ".join(part for part in parts if part)
+    text = "; ".join(part for part in parts if part)
+    return _TIMES.sub(lambda found: window_text(found[0]) if "/" in found[0] else minute_text(found[0]), text)

@@ -92,6 +92,8 @@ class GateTable:
             name = _name(gate)
             if gate.get("severity") == "warning":
                 name += " (warning)"
+            elif gate.get("severity") == "info":
+                name += " (for comparison)"
             out.append(
                 (
                     name,
