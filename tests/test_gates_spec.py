@@ -107,7 +107,11 @@ def test_a_misspelt_gate_is_refused_with_the_nearest() -> None:
         ("    limit: 0.7", "    limit: yes", r"gate shadow.hit_ratio: limit: .*found True"),
         ("    limit: 0.7", "    limit: '0.7'", r"gate shadow.hit_ratio: limit: .*found 0.7"),
         ("    limit: 0.7", "    limit: 1" + "0" * 400, "expected a finite number"),
-        ("    limit: 0.7", "    limit: 0.7\n    limit: 0.1", r":\d+: gates\[4\].limit: duplicate key, first on line \d+"),
+        (
+            "    limit: 0.7",
+            "    limit: 0.7\n    limit: 0.1",
+            r":\d+: gates\[4\].limit: duplicate key, first on line \d+",
+        ),
         (
             '    op: ">="\n    limit: 0.7',
             '    op: "=>"\n    limit: 0.7',
@@ -121,12 +125,16 @@ def test_a_misspelt_gate_is_refused_with_the_nearest() -> None:
         ("    bound: 0.0\n", "", "expected in a comparison gate"),
         ("schema: 1", "schema: 2", "schema: expected 1, found 2"),
         ("schema: 1", "scheme: 1", "expected the two keys"),
-        ("schema: 1", "schema: !!python/object/apply:os.system ['true']", r":\d+: schema: tag !!python/object/apply:os.system is refused"),
+        (
+            "schema: 1",
+            "schema: !!python/object/apply:os.system ['true']",
+            r":\d+: schema: tag !!python/object/apply:os.system is refused",
+        ),
         ("  - id: prep.config", "  - just text\n  - id: prep.config", r":\d+: expected a gate"),
         ("    limit: 0.7", "    limit: [0.7]", "found a list"),
         ("    limit: 0.7", "    limit: &a 0.7\n    for_s: *a", "an alias"),
         ("  - id: prep.config", "  - [\n  - id: prep.config", r":\d+: not YAML"),
-        ("    limit: 0.7", "    limit: 0.7\n    [a, b]: 1", "gates\[4\]: expected text as a key"),
+        ("    limit: 0.7", "    limit: 0.7\n    [a, b]: 1", r"gates\[4\]: expected text as a key"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
