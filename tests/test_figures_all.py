@@ -241,6 +241,13 @@ def test_one_wild_interval_does_not_make_the_rest_of_a_heat_map_alike() -> None:
     assert "-85" in dataset.heatmap(wild, "net_bps").layout.meta["alt"]
 
 
+def test_a_hopeless_interval_does_not_squeeze_the_other_ratios() -> None:
+    assert baseline.ratios(ratios()).layout.xaxis.range is None
+    wild = baseline.ratios(ratios().assign(low=[0.99, 1e-6], ratio=1.0, high=[1.02, 263_220.9]))
+    assert (wild.layout.xaxis.range[0], wild.layout.xaxis.range[1]) == pytest.approx((0.44, 2.06))
+    assert "cut" in wild.layout.xaxis.title.text
+
+
 def test_flags_checked_twice_with_one_answer_are_one_row() -> None:
     twice = pd.concat([flags(), flags(), flags().assign(value=True, ok=True)], ignore_index=True)
     cells = prep.flags(twice).data[0].cells.values

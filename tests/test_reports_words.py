@@ -117,3 +117,11 @@ def test_gates_open_for_one_reason_are_named_together_after_the_violations() -> 
         gate(status="FAIL", op="<=", value=0.9, title="Share", reason="value is nan"),
     ]
     assert explain(gates) == f"Share FAIL (0.9, asked for ≤ 0.5); Gate 0, Gate 1 and 3 more NO_DATA: {short}"
+
+
+def test_a_baseline_that_cannot_decide_is_what_to_mend() -> None:
+    from mmlib.reports.verdict import judge
+
+    stuck = gate(status="INCONCLUSIVE", reason="tick: ratio 1; no number of candidate values would decide")
+    assert "Lock a baseline from a longer session" in judge([stuck]).actions[0]
+    assert "Collect more data" in judge([gate(status="INCONCLUSIVE")]).actions[0]

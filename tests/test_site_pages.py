@@ -230,3 +230,14 @@ def test_index_says_what_to_do_next_and_what_the_verdict_stands_on(tmp_path: Pat
     done = build_site(tmp_path).read_text()
     assert "REHEARSAL PASSED" in done
     assert "every row passed on the evidence that was demanded" in done
+
+
+def test_index_says_how_the_day_was_and_what_a_stage_asks_for(tmp_path: Path) -> None:
+    from mmlib.workflow.record import open_step
+
+    facts = {"health": "DEGRADED", "date": "2025-01-16"}
+    open_step("daily_ops", workspace=tmp_path).finish([result("daily_ops")], facts=facts)
+    open_step("ab", workspace=tmp_path, rollout_pct=10).finish([result("ab_10")], facts={"action": "HOLD<i>"})
+    text = build_site(tmp_path).read_text()
+    assert "<td>2025-01-16 was DEGRADED</td>" in text
+    assert "<td>HOLD&lt;i&gt;</td>" in text

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from mmlib.figures import theme
 
+WIDEST = (0.5, 2.0)
+"""Ratios beyond these are not drawn to scale."""
+
 
 def ratios(frame: pd.DataFrame) -> go.Figure:
     """Ratio of the candidate's 95th percentile to the baseline's, with interval and limit a stage.
+
+    An interval far wider than any limit runs out of the picture, so that the others stay readable.
 
     Args:
         frame: stage, ratio, low, high, limit; dimensionless, NaN where it could not be told.
@@ -44,4 +50,12 @@ def ratios(frame: pd.DataFrame) -> go.Figure:
     )
     fig.add_vline(x=1, line={"color": theme.INK, "width": 1})
     fig.update_yaxes(autorange="reversed")
+    ends = np.concatenate([frame[name].to_numpy(dtype=float) for name in ("low", "ratio", "high", "limit")])
+    ends = ends[np.isfinite(ends)]
+    if ends.max() > WIDEST[1] or ends.min() < WIDEST[0]:
+        left, right = max(ends.min(), WIDEST[0]), min(ends.max(), WIDEST[1])
+        room = 0.04 * (right - left)
+        fig.update_xaxes(
+            range=[left - room, right + room], title="Ratio [1 = as the baseline], cut at 0.5 and 2"
+        )
     return fig

@@ -68,6 +68,8 @@ def _action(row: Mapping[str, Any], runbooks: Mapping[str, str]) -> str:
     todo = ADVICE[Status(row["status"])]
     if row["status"] == Status.FAIL:
         todo = runbooks.get(row["id"]) or todo
+    elif "no number of candidate values" in str(row.get("reason")):
+        todo = "Lock a baseline from a longer session: the baseline itself is too uncertain for this limit."
     return f"{row['id']}: {todo}"
 
 

@@ -146,8 +146,18 @@ def _step_line(state: StepState, page: str) -> dict[str, str]:
         "grade": str(record.grade or "–") if record else "–",
         "run_id": record.run_id if record else "–",
         "finished": readable(record.finished) if record else "–",
-        "note": state.note,
+        "note": "; ".join(part for part in (_outcome(record), state.note) if part),
     }
+
+
+def _outcome(record: StepRecord | None) -> str:
+    """What a step found apart from its gates: the health of the day, the action of an A/B stage."""
+    facts = record.data.get("facts") if record else None
+    if not isinstance(facts, Mapping):
+        return ""
+    if "health" in facts:
+        return f"{facts.get('date', 'the day')} was {facts['health']}"
+    return str(facts.get("action", ""))
 
 
 def _write_assets(home: Path) -> None:

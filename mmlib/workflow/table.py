@@ -93,7 +93,7 @@ class GateTable:
             if gate.get("severity") == "warning":
                 name += " (warning)"
             elif gate.get("severity") == "info":
-                name += " (for comparison)"
+                name += " (does not block)"
             out.append(
                 (
                     name,
