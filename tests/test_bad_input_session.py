@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mmlib._io import UserError
@@ -107,6 +108,7 @@ def test_a_failed_session_leaves_the_one_before_as_it_was(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="no such file"):
         run_session(spec, Config(), feeds)
     assert (feeds / NAME).exists()
+    assert not (tmp_path / "feeds.partial").exists()
     with (tmp_path / ".feeds.lock").open() as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -120,3 +122,27 @@ def test_an_edited_sidecar_is_no_session_to_repeat(tmp_path: Path, damage: dict)
     (tmp_path / "feeds.json").write_text(json.dumps(payload))
     with pytest.raises(UserError, match=r"feeds\.json: spec, config: expected"):
         repeat_session(tmp_path, tmp_path / "again")
+
+
+def test_a_killed_session_leaves_no_worker_behind(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import multiprocessing, os, time\n"
+        "from mmlib.engine.orphan import end_with_parent\n"
+        "def work(pipe):\n"
+        "    end_with_parent()\n    pipe.send(os.getpid())\n    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    ours, theirs = multiprocessing.Pipe()\n"
+        "    multiprocessing.get_context('spawn').Process(target=work, args=(theirs,)).start()\n"
+        "    print(ours.recv(), flush=True)\n    os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == -9
+    worker = int(done.stdout)
+    try:
+        gone = psutil.Process(worker).wait(timeout=20)
+    except psutil.NoSuchProcess:
+        gone = None
+    assert gone in (None, 1)

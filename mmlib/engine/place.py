@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmlib._io import UserError
@@ -17,7 +17,7 @@ from mmlib.feeds.sidecar import read_sidecar
 def claimed(feeds: Path) -> Iterator[Path]:
     """Hold ``feeds`` for one session and hand out the empty directory beside it to write into.
 
-    The claim is a file lock, so that it ends with its process, however that ends.
+    The claim is a file lock, so that it ends with its process, however that ends. What a failed session wrote goes.
 
     Raises:
         UserError: another session is at work there, files there are not a session's of ours, or the place cannot be
@@ -43,7 +43,12 @@ def claimed(feeds: Path) -> Iterator[Path]:
             partial.mkdir()
         except OSError as exc:
             raise _unwritable(partial, exc) from exc
-        yield partial
+        try:
+            yield partial
+        except BaseException:
+            with suppress(OSError):
+                _remove(partial)  # half a session is nobody's, and a full disk needs the room
+            raise
 
 
 def listed(directory: Path) -> dict[str, int]:

@@ -16,6 +16,7 @@ import numpy as np
 from mmlib._io import UserError
 from mmlib.config.models import Config
 from mmlib.dtypes import Grade
+from mmlib.engine.orphan import end_with_parent
 from mmlib.engine.params import arm_params
 from mmlib.engine.place import claimed, listed, swap
 from mmlib.engine.replay import replay_symbol
@@ -226,7 +227,7 @@ def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
 def _in_parallel(jobs: Sequence[_Job], workers: int, progress: Progress | None) -> list[SymbolRun]:
     """Run jobs in ``workers`` fresh processes; results in the order of the jobs."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(max_workers=workers, mp_context=context, initializer=end_with_parent) as pool:
         futures = {pool.submit(_run_symbol, job): job.symbol for job in jobs}
         for future in as_completed(futures):
             future.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -113,6 +114,9 @@ def run_step(
         failure = _execute(ws, item, partial, run_id, tell)
     except KeyboardInterrupt as exc:
         failure, interrupted = Failure(FAILED, "KeyboardInterrupt", "interrupted", None), exc
+        logging.getLogger("asyncio").setLevel(
+            logging.CRITICAL
+        )  # it would print the kernel's traceback on the way out
     notebook = _settle(partial, final, item)
     record = _record_of(notebook, step, failure)
     outcome = RunOutcome(
