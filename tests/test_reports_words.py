@@ -38,7 +38,7 @@ def test_a_record_of_before_is_read_as_requirements() -> None:
     old = {k: v for k, v in gate(op=">=").items() if k not in ("sense", "for_s")}
     assert GateResult.from_dict(old).sense == "require"
     with pytest.raises(ValueError, match="exactly the keys"):
-        GateResult.from_dict(old | {"sence": "stop"})
+        GateResult.from_dict(old | {"senses": "stop"})
     with pytest.raises(ValueError, match="for_s"):
         GateResult.from_dict(old | {"for_s": "long"})
 

@@ -97,12 +97,19 @@ def _next(ws: Path, rows: Sequence[Mapping[str, str]], states: Sequence[StepStat
 
 
 def _command(step: str, states: Sequence[StepState]) -> str:
-    """What runs a step again, under the profile of the last record that names one."""
-    given = [s.record.data.get("params") for s in states if s.record is not None]
-    profile = next((p["profile"] for p in reversed(given) if isinstance(p, Mapping) and p.get("profile")), "")
-    return shlex.join(
-        ["finishline", "run", "--step", step, *(["--profile", str(profile)] if profile else [])]
-    )
+    """What runs a step again as it ran before; one that never ran, as the last step that names a source did."""
+    known = {s.key: s.record.data.get("params") for s in states if s.record is not None}
+    given = [p for p in (*known.values(), known.get(step)) if isinstance(p, Mapping)]
+    words = ["finishline", "run", "--step", step]
+    for name in ("profile", "source", "symbols"):
+        value = next((p[name] for p in reversed(given) if p.get(name)), "")
+        if value:
+            words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+    own = known.get(step)
+    sets = own.get("sets") if isinstance(own, Mapping) else None
+    for key, value in sets.items() if isinstance(sets, Mapping) else ():
+        words += ["--set", f"{key}={value}"]
+    return shlex.join(words)
 
 
 def _lacking(found: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> list[str]:
