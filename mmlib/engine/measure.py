@@ -150,7 +150,7 @@ def measure(
         quarantined=len(ticks.quarantine) + len(fills.quarantine),
         sidecar=sidecar,
         grade=grade,
-        evidence=f"{grade}: {source}",
+        evidence=source if source.startswith(str(grade)) else f"{grade}: {source}",
     )
 
 

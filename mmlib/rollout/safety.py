@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from mmlib.gates.rules import high_is_bad
 from mmlib.gates.spec import Gate
 
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -67,14 +68,15 @@ def series(frame: pd.DataFrame, metric: str) -> Series:
 
 
 def gate_lines(frame: pd.DataFrame, gates: Iterable[Gate]) -> pd.DataFrame:
-    """The timeline in long form with the limits beside: ts, gate, value (mean over symbols), limit, unit."""
+    """The timeline in long form with the limits beside: ts, gate, value (the worst symbol's), limit, unit."""
     parts = []
     for gate in gates:
         if gate.metric not in frame.columns or gate.kind != "sustained":
             continue
-        mean = frame.groupby("ts", observed=True)[gate.metric].mean()
+        by_minute = frame.groupby("ts", observed=True)[gate.metric]
+        worst = by_minute.max() if high_is_bad(gate) else by_minute.min()
         labels = {"gate": gate.title, "limit": gate.limit, "unit": gate.unit}
-        parts.append(pd.DataFrame({"ts": mean.index, "value": mean.to_numpy(), **labels}))
+        parts.append(pd.DataFrame({"ts": worst.index, "value": worst.to_numpy(), **labels}))
     columns = ["ts", "gate", "value", "limit", "unit"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 

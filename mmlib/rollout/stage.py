@@ -90,7 +90,7 @@ def _safety(
         if gate.metric == "delta_slippage_bps" and groups:
             groups = harm_series(experiment.slippage, safety["ts"], BUCKET_S)
         result = evaluate_grouped(gate, groups, span_s=span_s, evidence=evidence, planned_span_s=planned_s)
-        if gate.metric == "delta_slippage_bps":
+        if gate.metric == "delta_slippage_bps" and result.value is not None:
             note = "value is the lower 95 % confidence bound of B - A; the literal rule stands beside"
             result = replace(result, reason="; ".join(p for p in (result.reason, note) if p))
         results.append(result)

@@ -252,6 +252,14 @@ def latest(ws: Path) -> dict[str, StepRecord]:
     return {key: _from_entry(ws, key, index[key]) for key in BY_KEY if key in index}
 
 
+def recorded_gates(ws: Path, *steps: str) -> list[GateResult]:
+    """Gate results of the latest records of some steps, in order; a step that did not run gives none."""
+    from mmlib.gates.result import GateResult
+
+    records = latest(ws)
+    return [GateResult.from_dict(gate) for step in steps if step in records for gate in records[step].gates]
+
+
 def _from_entry(ws: Path, key: str, entry: Mapping[str, Any]) -> StepRecord:
     run_id, finished = str(entry.get("run_id", "")), str(entry.get("finished", ""))
 
