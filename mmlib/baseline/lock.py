@@ -97,7 +97,9 @@ def read_lock(workspace: Path) -> Lock:
         raise UserError(f"{path}: schema: expected a locked baseline of schema {SCHEMA}")
     body = {k: v for k, v in payload.items() if k != "sha256"}
     if payload.get("sha256") != sha256_json(body):
-        raise UserError(f"{path}: its hash does not match its content; expected the file as it was locked")
+        raise UserError(
+            f"{path}: its hash does not match its content; expected the file as it was locked; remove it to lock anew"
+        )
     texts = {k: _text(body, k, path) for k in ("locked_at", "previous_sha256")}
     return Lock(
         path=path,
