@@ -110,6 +110,12 @@ def test_a_measured_session_answers_its_gates(session: Path) -> None:
     )
 
 
+def test_symbols_are_found_in_any_case_and_missing_ones_are_named(session: Path) -> None:
+    assert set(measure(session, symbols=["btcusdt"]).ticks["symbol"]) == {"BTCUSDT"}
+    with pytest.raises(UserError, match="holds BTCUSDT, ETHUSDT; expected one of SOLUSDT"):
+        measure(session, symbols=["SOLUSDT"])
+
+
 def test_no_feeds_pass_nothing(tmp_path: Path) -> None:
     book = load_gates(shipped_dir("params").parent)
     m = measure(tmp_path / "nothing", planned_s=300)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmlib._io import UserError
 from mmlib.dtypes import Grade
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar
@@ -124,12 +125,18 @@ def measure(
         feeds: directory of the two feeds.
         planned_s: how long the session meant to be [s].
         limit_s: take no more than this from the first tick on [s].
-        symbols: keep these.
+        symbols: keep these, whatever their case.
         quarantine: where lines that cannot be read are kept, see ``read_feeds``.
+
+    Raises:
+        UserError: the feeds hold ticks, but of none of ``symbols``; or as ``read_feeds``.
     """
-    ticks = read_feeds(feeds, "ticks", symbols=symbols, quarantine_dir=quarantine)
-    fills = read_feeds(feeds, "fills", symbols=symbols, quarantine_dir=quarantine)
-    tick_frame, fill_frame = ticks.frame, fills.frame
+    ticks = read_feeds(feeds, "ticks", quarantine_dir=quarantine)
+    fills = read_feeds(feeds, "fills", quarantine_dir=quarantine)
+    tick_frame, fill_frame = _of_symbols(ticks.frame, symbols), _of_symbols(fills.frame, symbols)
+    if symbols and len(ticks.frame) and not len(tick_frame):
+        present = ", ".join(sorted(ticks.frame["symbol"].unique())[:10])
+        raise UserError(f"{feeds}: holds {present}; expected one of {', '.join(symbols)} (--symbols)")
     if limit_s is not None and len(tick_frame):
         end = tick_frame["ts"].iloc[0] + pd.Timedelta(seconds=limit_s)
         tick_frame = tick_frame[tick_frame["ts"] < end]
@@ -152,6 +159,13 @@ def measure(
         grade=grade,
         evidence=source if source.startswith(str(grade)) else f"{grade}: {source}",
     )
+
+
+def _of_symbols(frame: pd.DataFrame, symbols: Sequence[str] | None) -> pd.DataFrame:
+    """The rows of some symbols, whatever their case; all rows for None."""
+    if symbols is None:
+        return frame
+    return frame[frame["symbol"].str.upper().isin([symbol.upper() for symbol in symbols])]
 
 
 def _cache(ticks: pd.DataFrame) -> pd.DataFrame:
