@@ -162,8 +162,8 @@ def measure(
 
 
 def _of_symbols(frame: pd.DataFrame, symbols: Sequence[str] | None) -> pd.DataFrame:
-    """The rows of some symbols, whatever their case; all rows for None."""
-    if symbols is None:
+    """The rows of some symbols, whatever their case; all rows when none is named."""
+    if not symbols:
         return frame
     return frame[frame["symbol"].str.upper().isin([symbol.upper() for symbol in symbols])]
 
