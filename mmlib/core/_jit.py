@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -41,14 +42,43 @@ if _DIR:
     os.environ["NUMBA_CACHE_DIR"] = _DIR
 
 import numba  # noqa: E402  (the cache directory must be known first)
+from llvmlite import ir  # noqa: E402
 from numba import types  # noqa: E402
+from numba.extending import intrinsic  # noqa: E402
 
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile lazily in nopython mode, cached on disk, NumPy error model (division by zero gives inf), never fastmath."""
-    return numba.njit(cache=bool(_DIR), error_model="numpy")(function)
+    """Compile lazily in nopython mode, cached on disk, NumPy error model (division by zero gives inf), never fastmath.
+
+    The interpreter's lock is released while a kernel runs, so that a thread can read ahead meanwhile.
+    """
+    return numba.njit(cache=bool(_DIR), error_model="numpy", nogil=True)(function)
+
+
+@intrinsic
+def load_word(typingctx: Any, buf: Any, at: Any) -> Any:
+    """Eight bytes of a ``uint8[]`` from place ``at`` on as one ``uint64``, the first byte lowest; needs no alignment."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        place = builder.gep(array.data, [args[1]])
+        word = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word if sys.byteorder == "little" else builder.bswap(word)
+
+    return types.uint64(buf, types.int64), codegen
+
+
+@intrinsic
+def low_zeros(typingctx: Any, word: Any) -> Any:
+    """Number of zero bits below the lowest one of a ``uint64``, 64 for 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), codegen
 
 
 # CLOCK_MONOTONIC through libc: unlike a ctypes pointer, an external symbol can be cached on disk.

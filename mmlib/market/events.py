@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmlib.core.rows import find_overtaken, merge_overtaken
 from mmlib.dtypes import (
     EVENT,
     EVENT_KIND_MASK,
@@ -37,14 +38,15 @@ def correct_clock(events: np.ndarray, base_latency_ns: int = 0) -> int:
     Returns:
         The shift [ns], 0 for none.
     """
-    if not len(events):
-        return 0
-    smallest = int((events["local_ts_ns"] - events["exch_ts_ns"]).min())
-    if smallest >= 0:
-        return 0
-    shift = -smallest + base_latency_ns
+    shift = clock_shift(events["local_ts_ns"] - events["exch_ts_ns"], base_latency_ns)
     events["local_ts_ns"] += shift
     return shift
+
+
+def clock_shift(latency_ns: np.ndarray, base_latency_ns: int) -> int:
+    """By how much local times must move so that no ``int64[n]`` latency is negative [ns]; see `correct_clock`."""
+    smallest = int(latency_ns.min()) if len(latency_ns) else 0
+    return -smallest + base_latency_ns if smallest < 0 else 0
 
 
 def merge_order(rows: np.ndarray) -> np.ndarray:
@@ -65,19 +67,23 @@ def merge_order(rows: np.ndarray) -> np.ndarray:
     """
     if (np.diff(rows["local_ts_ns"]) < 0).any():
         rows = rows[np.argsort(rows["local_ts_ns"], kind="stable")]
-    merged = rows.copy()
-    merged["flags"] |= BOTH
     if not len(rows):
-        return merged
-    exch_ns = rows["exch_ts_ns"]
-    latest_ns = np.maximum.accumulate(exch_ns)
-    late = np.flatnonzero(exch_ns < latest_ns)
-    merged["flags"][late] = rows["flags"][late] | FLAG_LOCAL
-    late = late[np.argsort(exch_ns[late], kind="stable")]
-    overtaken = rows[late]
-    overtaken["flags"] |= FLAG_EXCH
-    # At the exchange it stood before the first arrival of something that happened later.
-    return np.insert(merged, np.searchsorted(latest_ns, exch_ns[late], side="right"), overtaken)
+        return rows.copy()
+    rows = np.ascontiguousarray(rows)
+    exch_ns = np.ascontiguousarray(rows["exch_ts_ns"])
+    late = np.zeros(len(rows), bool)
+    n_late = find_overtaken(exch_ns, late)
+    overtaken = np.flatnonzero(late) if n_late else np.zeros(0, np.int64)
+    overtaken = overtaken[np.argsort(exch_ns[overtaken], kind="stable")]
+    merged = np.empty(len(rows) + n_late, EVENT)
+    (words, flags), (out_words, out_flags) = _views(rows), _views(merged)
+    merge_overtaken(words, flags, exch_ns, late, overtaken, out_words, out_flags)
+    return merged
+
+
+def _views(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same rows as ``int64[n, 4]`` and as ``uint8[n, 32]``."""
+    return rows.view(np.int64).reshape(len(rows), -1), rows.view(np.uint8).reshape(len(rows), -1)
 
 
 def snapshot_rows(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,26 +32,35 @@ class Lines:
         self.torn = b""
 
     def __iter__(self) -> Iterator[bytes]:
+        for block in self.blocks():
+            lines = block.split(b"\n")
+            lines.pop()
+            yield from lines
+
+    def blocks(self) -> Iterator[bytes]:
+        """The file in pieces of whole lines, each with its line break; the last line is given one if it lacks it."""
         try:
             with self.path.open("rb") as raw:
-                yield from self._split(raw)
+                yield from self._whole(raw)
         except OSError as exc:
             raise UserError(f"{self.path}: cannot be read ({exc.strerror}); expected a recording") from exc
 
-    def _split(self, raw: BinaryIO) -> Iterator[bytes]:
+    def _whole(self, raw: BinaryIO) -> Iterator[bytes]:
         tail = b""
         for block in self._blocks(raw):
-            lines = (tail + block).split(b"\n")
-            tail = lines.pop()
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield tail + block[:end]
+                tail = b""
+            tail += block[end:]
             if len(tail) > _LONGEST_LINE:
                 raise UserError(
                     f"{self.path}: no line break in {_LONGEST_LINE} bytes; expected a text recording"
                 )
-            yield from lines
         if self.truncated:
             self.torn = tail
         elif tail:
-            yield tail
+            yield tail + b"\n"
 
     def _blocks(self, raw: BinaryIO) -> Iterator[bytes]:
         first = raw.read(_BLOCK)
@@ -84,6 +94,16 @@ class Lines:
         self.truncated = not inflater.eof
 
 
+def read_ahead(items: Iterable[bytes]) -> Iterator[bytes]:
+    """The same items, each made in a thread while the one before is worked on."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, iterator, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, iterator, None)
+            yield item
+
+
 def _salvage(inflater: Any, block: bytes) -> Iterator[bytes]:
     """What a damaged block still gives, byte by byte up to the damage."""
     with contextlib.suppress(zlib.error):
@@ -111,9 +131,13 @@ class Quarantine:
         """Write ``<file>.quarantine.jsonl`` below ``directory``; nothing for no bad lines or no directory."""
         if directory is None or not self.count:
             return None
+        return write_atomic(directory / f"{self.path.name}.quarantine.jsonl", self.text())
+
+    def text(self) -> bytes:
+        """What `save` writes; empty for no bad lines."""
         kept = list(self._kept)
         if self.count > len(kept):
             kept.append(
                 orjson.dumps({"file": self.path.name, "reason": f"{self.count - len(kept)} more, not kept"})
             )
-        return write_atomic(directory / f"{self.path.name}.quarantine.jsonl", b"\n".join(kept) + b"\n")
+        return b"".join(entry + b"\n" for entry in kept)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmlib._io import UserError
+from mmlib._io import UserError, sha256_file
 from mmlib.dtypes import Grade
 from mmlib.market.events import book_before, snapshot_rows
 from mmlib.market.lines import Lines
@@ -28,6 +28,7 @@ class Recording:
     refresh_ms: np.ndarray  # float64[1001], see `Source.refresh_ms`
     refresh_label: str
     quality: dict[str, int]
+    quarantined: bytes = b""  # what was put in quarantine, JSON Lines
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class ReaderOptions:
     instrument: Instrument | None  # declared by the caller, None to infer it
     latency: FeedLatency
     quarantine_dir: Path | None
+    sha256: str = ""  # of the file, where it is known already
+
+    def sha256_of(self, path: Path) -> str:
+        """SHA-256 of the file that is read."""
+        return self.sha256 or sha256_file(path)
 
 
 class RecordedSource:

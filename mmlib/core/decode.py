@@ -1,0 +1,349 @@
+"""Raw Binance lines to columns, from bytes: the fast path for messages that look as they should.
+
+A line is 19 digits of nanoseconds, a space and a JSON frame. ``decode_block`` stops at the first line that is anything but a
+well-formed depth update, trade or message to ignore, and hands it to the caller's full parser, then goes on behind it.
+
+Oracle: the orjson path of market/binance.py, in tests/test_market_decode.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmlib.core._jit import jit
+from mmlib.core.jsonline import FALSE, INTEGER, LEVELS, N_CELLS, PU, TEXT, TRUE, flat_object, skip_blanks
+from mmlib.core.words import FAIL, SLACK, decimal, digits, text_end
+from mmlib.dtypes import FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_TRADE
+
+EARLIEST_NS, LATEST_NS = 1_000_000_000_000_000_000, 4_000_000_000_000_000_000  # 2001 to 2096
+LARGEST = 4e10  # of prices and quantities: 1e-8 of it still counts in int64
+NAME_BYTES = 24
+_MS = 1_000_000
+
+SEGMENT = np.dtype(
+    [
+        ("exch_ns", "i8"),
+        ("local_ns", "i8"),
+        ("line", "i8"),  # of the file, counted from 1
+        ("count", "i4"),  # rows
+        ("flags", "u1"),  # kind and side
+        ("suspect", "u1"),  # a number in its message may be out of range, or crossed
+        ("_pad", "u1", (2,)),
+    ]
+)
+"""Rows of one kind, side and time; a message is one segment or more."""
+
+DECODE = np.dtype(
+    [
+        ("at", "i8"),  # next byte of the block
+        ("lines", "i8"),
+        ("segments", "i8"),
+        ("rows", "i8"),
+        ("events", "i8"),
+        ("ignored", "i8"),
+        ("other_symbols", "i8"),
+        ("time_backwards", "i8"),
+        ("sequence_gaps", "i8"),
+        ("last_local_ns", "i8"),
+        ("last_exch_ns", "i8"),
+        ("last_update", "i8"),
+        ("has_update", "i8"),
+        ("found", "i8"),  # whether our symbol was met
+    ]
+)
+"""Where the decoder is, and what it counted."""
+
+_S, _E, _B, _A, _P, _Q, _M, _X, _T = (ord(letter) - 64 for letter in "sebapqmXT")
+_SENT, _FIRST, _LAST = (ord(letter) - 64 for letter in "EUu")
+_DEPTH_NAME = np.frombuffer(b"depthUpdate", np.uint8)
+_TRADE_NAME = np.frombuffer(b"trade", np.uint8)
+_MARKET_NAME = np.frombuffer(b"MARKET", np.uint8)
+_STREAM = np.frombuffer(b'"stream"', np.uint8)
+_DATA = np.frombuffer(b'"data"', np.uint8)
+
+
+class Columns(NamedTuple):
+    """Where a block is decoded to, large enough for whatever its bytes can hold.
+
+    Attributes:
+        segments: SEGMENT[m].
+        price, qty: float64[n], quote currency and base units.
+        cells: int64[N_CELLS + 1, 3], scratch of the scanner.
+        symbol: uint8[], the symbol wanted.
+        others: uint8[k, 1 + NAME_BYTES], length and text of other symbols met; length 0 ends the list.
+    """
+
+    segments: Any
+    price: Any
+    qty: Any
+    cells: Any
+    symbol: Any
+    others: Any
+
+
+def new_columns(block_bytes: int, symbol: str) -> Columns:
+    """Columns for blocks of up to ``block_bytes``: a level takes 6 bytes or more, a segment 10."""
+    rows = block_bytes // 6 + 64
+    return Columns(
+        np.zeros(block_bytes // 10 + 64, SEGMENT),
+        np.zeros(rows),
+        np.zeros(rows),
+        np.zeros((N_CELLS + 1, 3), np.int64),
+        np.frombuffer(symbol.encode(), np.uint8),
+        np.zeros((64, 1 + NAME_BYTES), np.uint8),
+    )
+
+
+@jit
+def _local_ns(buf, at):
+    """The 19 digits at ``at`` and the space behind them, 0 when they are not so."""
+    first, n = digits(buf, at)
+    second, m = digits(buf, at + 8)
+    third, k = digits(buf, at + 16)
+    if n != 8 or m != 8 or k != 3 or buf[at + 19] != 32 or first > 40_000_000:
+        return np.int64(0)
+    value = (first * 100_000_000 + second) * 1000 + third
+    return value if EARLIEST_NS <= value <= LATEST_NS else np.int64(0)
+
+
+@jit
+def _same(buf, start, end, name):
+    if end - start != len(name):
+        return False
+    for i in range(len(name)):
+        if buf[start + i] != name[i]:
+            return False
+    return True
+
+
+@jit
+def _is_other(buf, start, end, others):
+    """Whether the text is the name of a symbol already met, and not ours."""
+    for row in others:
+        if row[0] == 0:
+            return False
+        if _same(buf, start, end, row[1 : 1 + row[0]]):
+            return True
+    return False
+
+
+@jit
+def _open_frame(buf, at):
+    """Place of the brace of the message: the frame itself, or what a combined stream has under ``data``; FAIL for neither.
+
+    The second value is whether the message stands in a frame.
+    """
+    at = skip_blanks(buf, at)
+    if buf[at] != 123:
+        return FAIL, False
+    inner = skip_blanks(buf, at + 1)
+    for i in range(len(_STREAM)):
+        if buf[inner + i] != _STREAM[i]:
+            return at, False
+    inner = skip_blanks(buf, inner + len(_STREAM))
+    if buf[inner] != 58:
+        return FAIL, False
+    inner = skip_blanks(buf, inner + 1)
+    if buf[inner] != 34:
+        return FAIL, False
+    inner = text_end(buf, inner + 1)
+    if inner < 0:
+        return FAIL, False
+    inner = skip_blanks(buf, inner + 1)
+    if buf[inner] != 44:
+        return FAIL, False
+    inner = skip_blanks(buf, inner + 1)
+    for i in range(len(_DATA)):
+        if buf[inner + i] != _DATA[i]:
+            return FAIL, False
+    inner = skip_blanks(buf, inner + len(_DATA))
+    if buf[inner] != 58:
+        return FAIL, False
+    inner = skip_blanks(buf, inner + 1)
+    return (inner, True) if buf[inner] == 123 else (FAIL, False)
+
+
+@jit
+def _close_frame(buf, at, framed):
+    """Place behind the line break, FAIL when anything else stands between."""
+    if framed:
+        at = skip_blanks(buf, at)
+        if buf[at] != 125:
+            return FAIL
+        at += 1
+    at = skip_blanks(buf, at)
+    if buf[at] == 13:
+        at += 1
+    return at + 1 if buf[at] == 10 else FAIL
+
+
+@jit
+def _time_ns(cells, seen, index):
+    """A time in milliseconds as nanoseconds, 0 when it is absent, no integer or out of range."""
+    if not seen & (np.int64(1) << index) or cells[index, 0] != INTEGER:
+        return np.int64(0)
+    ms = cells[index, 1]
+    if ms < EARLIEST_NS // _MS or ms > LATEST_NS // _MS:
+        return np.int64(0)
+    return ms * _MS
+
+
+@jit
+def _is(cells, seen, index, what):
+    return (seen & (np.int64(1) << index)) != 0 and cells[index, 0] == what
+
+
+@jit
+def _segment(state, columns, exch_ns, local_ns, flags, count, suspect):
+    row = columns.segments[state["segments"]]
+    row["exch_ns"] = exch_ns
+    row["local_ns"] = local_ns
+    row["line"] = state["lines"] + 1
+    row["count"] = count
+    row["flags"] = flags
+    row["suspect"] = suspect
+    state["segments"] += 1
+    state["rows"] += count
+    state["last_exch_ns"] = max(state["last_exch_ns"], exch_ns)
+
+
+@jit
+def _suspect(columns, first, n_bids, n):
+    """Whether a book message of ``n`` rows has a number out of range, or bids at or above its own ask."""
+    bid = 0.0
+    ask = np.inf
+    for i in range(first, first + n):
+        price = columns.price[i]
+        if not (0.0 < price < LARGEST and columns.qty[i] < LARGEST):
+            return True
+        if columns.qty[i] > 0.0:
+            if i < first + n_bids:
+                bid = max(bid, price)
+            else:
+                ask = min(ask, price)
+    return bid >= ask
+
+
+@jit
+def _depth(state, columns, seen, local_ns):
+    """Take a depth update whose levels lie behind the rows in use; False when it is not as it should be."""
+    cells = columns.cells
+    exch_ns = _time_ns(cells, seen, _T if seen & (np.int64(1) << _T) else _SENT)
+    if exch_ns == 0 or not _is(cells, seen, _LAST, INTEGER):
+        return False
+    if not (_is(cells, seen, _B, LEVELS) and _is(cells, seen, _A, LEVELS)) or cells[_B, 1] > cells[_A, 1]:
+        return False
+    if seen & (np.int64(1) << PU):
+        if cells[PU, 0] != INTEGER:
+            return False
+        before = cells[PU, 1]
+    elif _is(cells, seen, _FIRST, INTEGER):
+        before = cells[_FIRST, 1] - 1
+    else:
+        return False
+    n_bids, n_asks = cells[_B, 2], cells[_A, 2]
+    suspect = _suspect(columns, state["rows"], n_bids, n_bids + n_asks)
+    _segment(state, columns, exch_ns, local_ns, KIND_DEPTH | FLAG_BUY, n_bids, suspect)
+    _segment(state, columns, exch_ns, local_ns, KIND_DEPTH | FLAG_SELL, n_asks, suspect)
+    if state["has_update"] and before != state["last_update"]:
+        state["sequence_gaps"] += 1
+    state["last_update"] = cells[_LAST, 1]
+    state["has_update"] = 1
+    return True
+
+
+@jit
+def _trade(buf, state, columns, seen, local_ns):
+    """Take a trade on the market; False when it is not one, or not as it should be."""
+    cells = columns.cells
+    exch_ns = _time_ns(cells, seen, _T)
+    if exch_ns == 0 or not (_is(cells, seen, _P, TEXT) and _is(cells, seen, _Q, TEXT)):
+        return False
+    if seen & (np.int64(1) << _X):
+        if cells[_X, 0] != TEXT or not _same(buf, cells[_X, 1], cells[_X, 2], _MARKET_NAME):
+            return False
+    if not (_is(cells, seen, _M, TRUE) or _is(cells, seen, _M, FALSE)):
+        return False
+    price, price_end = decimal(buf, cells[_P, 1] - 1)
+    qty, qty_end = decimal(buf, cells[_Q, 1] - 1)
+    if price_end < 0 or qty_end < 0 or qty <= 0.0:
+        return False
+    columns.price[state["rows"]] = price
+    columns.qty[state["rows"]] = qty
+    suspect = not (0.0 < price < LARGEST and qty < LARGEST)
+    side = FLAG_SELL if cells[_M, 0] == TRUE else FLAG_BUY
+    _segment(state, columns, exch_ns, local_ns, KIND_TRADE | side, 1, suspect)
+    return True
+
+
+@jit
+def _message(buf, state, columns, seen, local_ns):
+    """Take one message; False leaves it to the full parser."""
+    cells = columns.cells
+    if seen & (np.int64(1) << _S):
+        if cells[_S, 0] != TEXT:
+            return False
+        if not _same(buf, cells[_S, 1], cells[_S, 2], columns.symbol):
+            if not _is_other(buf, cells[_S, 1], cells[_S, 2], columns.others):
+                return False
+            state["other_symbols"] += 1
+            return True
+        state["found"] = 1
+    if seen & (np.int64(1) << _E):
+        if cells[_E, 0] != TEXT:
+            return False
+        if _same(buf, cells[_E, 1], cells[_E, 2], _DEPTH_NAME):
+            taken = _depth(state, columns, seen, local_ns)
+            state["events"] += taken
+            return taken
+        if _same(buf, cells[_E, 1], cells[_E, 2], _TRADE_NAME):
+            taken = _trade(buf, state, columns, seen, local_ns)
+            state["events"] += taken
+            return taken
+    state["ignored"] += 1
+    return True
+
+
+@jit
+def decode_block(buf, state, columns):
+    """Decode lines from ``state["at"]`` on; stop at the end, or at the first line that only a full parser can judge.
+
+    Args:
+        buf: uint8[n + SLACK], whole lines, the last of its n bytes is a line break; the slack is 0.
+        state: DECODE record.
+        columns: Columns; rows and segments count from the start of the block.
+
+    Returns:
+        True at the end of the block, False with ``state["at"]`` at a line to be parsed otherwise, not yet counted.
+    """
+    n = len(buf) - SLACK
+    at = state["at"]
+    while at < n:
+        if buf[at] == 10:
+            at += 1
+            state["lines"] += 1
+            continue
+        state["at"] = at
+        local_ns = _local_ns(buf, at)
+        if local_ns == 0:
+            return False
+        start, framed = _open_frame(buf, at + 20)
+        if start < 0:
+            return False
+        end, seen = flat_object(buf, start, columns.cells, columns.price, columns.qty, state["rows"])
+        if end < 0:
+            return False
+        end = _close_frame(buf, end, framed)
+        if end < 0:
+            return False
+        if not _message(buf, state, columns, seen, local_ns):
+            return False
+        if local_ns < state["last_local_ns"]:
+            state["time_backwards"] += 1
+        state["last_local_ns"] = local_ns
+        state["lines"] += 1
+        at = end
+    state["at"] = n
+    return True
