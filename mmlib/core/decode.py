@@ -65,7 +65,7 @@ _DATA = np.frombuffer(b'"data"', np.uint8)
 
 
 class Columns(NamedTuple):
-    """Where a block is decoded to, large enough for whatever its bytes can hold.
+    """Where messages are decoded to.
 
     Attributes:
         segments: SEGMENT[m].
@@ -83,17 +83,35 @@ class Columns(NamedTuple):
     others: Any
 
 
-def new_columns(block_bytes: int, symbol: str) -> Columns:
-    """Columns for blocks of up to ``block_bytes``: a level takes 6 bytes or more, a segment 10."""
-    rows = block_bytes // 6 + 64
+def new_columns(symbol: str) -> Columns:
+    """Columns without room for anything yet."""
     return Columns(
-        np.zeros(block_bytes // 10 + 64, SEGMENT),
-        np.zeros(rows),
-        np.zeros(rows),
+        np.empty(0, SEGMENT),
+        np.empty(0),
+        np.empty(0),
         np.zeros((N_CELLS + 1, 3), np.int64),
         np.frombuffer(symbol.encode(), np.uint8),
         np.zeros((64, 1 + NAME_BYTES), np.uint8),
     )
+
+
+def with_room(columns: Columns, state: np.void, block_bytes: int) -> Columns:
+    """The same columns with room for whatever a further block can hold: a level takes 5 bytes or more, a segment 10."""
+    rows, segments = int(state["rows"]), int(state["segments"])
+    need_rows, need_segments = rows + block_bytes // 4 + 16, segments + block_bytes // 10 + 16
+    if need_rows > len(columns.price):
+        columns = columns._replace(
+            price=_grown(columns.price, rows, need_rows), qty=_grown(columns.qty, rows, need_rows)
+        )
+    if need_segments > len(columns.segments):
+        columns = columns._replace(segments=_grown(columns.segments, segments, need_segments))
+    return columns
+
+
+def _grown(column: np.ndarray, used: int, need: int) -> np.ndarray:
+    larger = np.empty(2 * need, column.dtype)  # pages never touched cost no memory
+    larger[:used] = column[:used]
+    return larger
 
 
 @jit
@@ -313,7 +331,7 @@ def decode_block(buf, state, columns):
     Args:
         buf: uint8[n + SLACK], whole lines, the last of its n bytes is a line break; the slack is 0.
         state: DECODE record.
-        columns: Columns; rows and segments count from the start of the block.
+        columns: Columns with room for the block.
 
     Returns:
         True at the end of the block, False with ``state["at"]`` at a line to be parsed otherwise, not yet counted.

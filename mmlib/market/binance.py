@@ -14,9 +14,15 @@ import numpy as np
 
 from mmlib._io import UserError
 from mmlib.core.decode import LARGEST
-from mmlib.core.rows import MAX_TICKS, fill_rows
+from mmlib.core.rows import fill_rows
 from mmlib.dtypes import EVENT, EVENT_KIND_MASK, FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_SNAPSHOT
-from mmlib.market.events import clock_shift, count_off_grid, infer_instrument, merge_order
+from mmlib.market.events import (
+    clock_shift,
+    count_off_grid,
+    infer_instrument,
+    processing_order,
+    round_half_away,
+)
 from mmlib.market.latency import measured_ms
 from mmlib.market.lines import Lines, Quarantine
 from mmlib.market.messages import Messages
@@ -24,6 +30,7 @@ from mmlib.market.recorded import ReaderOptions, Recording, count_gaps
 from mmlib.market.source import Instrument
 
 _MS = 1_000_000
+_MAX_TICKS = 2**31 - 1
 _OFFSET_NS = 300_000_000_000  # a message this far off the recording's own clock offset is not believed
 
 
@@ -46,13 +53,12 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
     instrument = options.instrument or Instrument(
         options.symbol, *infer_instrument(checked.of_rows(messages.price), checked.of_rows(messages.qty))
     )
-    made = _rows(messages, checked, instrument, round(options.latency.base_ms * _MS))
+    made = _events(messages, checked, instrument, round(options.latency.base_ms * _MS))
     messages.quality["events"] -= len(checked.reasons)
     _quarantine_late(path, checked.reasons, quarantine)
     quarantine.save(options.quarantine_dir)
     if not len(made.rows):
         raise UserError(f"{path}: no usable depth update or trade of {options.symbol}; every one is damaged")
-    events = merge_order(made.rows)
     label = "measured: the recording's own feed latencies, doubled"
     if made.shift_ns:
         base = f"{options.latency.base_ms:g} ms"
@@ -61,7 +67,7 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
         )
     cut = "; the file is cut off, what it holds was read" if lines.truncated else ""
     return Recording(
-        events=events,
+        events=made.rows,
         instrument=instrument,
         description=f"Binance recording {path.name}, {messages.quality['events']} messages{cut}",
         sha256=options.sha256_of(path),
@@ -69,8 +75,8 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
         refresh_label=label,
         quality=messages.quality
         | {
-            "rows": len(made.rows),
-            "split_rows": len(events) - len(made.rows),
+            "rows": len(made.rows) - made.overtaken,
+            "split_rows": made.overtaken,
             "bad_lines": quarantine.count,
             "crossed": checked.crossed,
             "off_tick": made.off_tick,
@@ -152,44 +158,56 @@ def _crossed(line: np.ndarray, price: np.ndarray, qty: np.ndarray, flags: np.nda
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Event rows in file order, without processor flags, and what their messages say."""
+class _Events:
+    """Event rows in processing order, and what their messages say."""
 
     rows: np.ndarray  # EVENT[n], local times corrected
+    overtaken: int  # rows that are there twice
     shift_ns: int
     latency_ns: np.ndarray  # int64[arrivals]
     off_tick: int
     gaps: int
 
 
-def _rows(messages: Messages, checked: _Checked, instrument: Instrument, base_ns: int) -> _Rows:
+def _events(messages: Messages, checked: _Checked, instrument: Instrument, base_ns: int) -> _Events:
     """Make the rows; prices beyond int32 ticks leave their message out, and add a reason to ``checked``."""
     segments = messages.segments
-    out = np.zeros(int(checked.counts[checked.good].sum()), EVENT)
+    keep = _within_ticks(messages, checked, instrument.tick_size) & (checked.counts > 0)
+    chosen = np.flatnonzero(keep)
+    exch_ns, local_ns = segments["exch_ns"][chosen], segments["local_ns"][chosen]
+    shift_ns = clock_shift(local_ns - exch_ns, base_ns)
+    index, processors = processing_order(exch_ns, local_ns)
+    index = chosen[index]
+    out = np.empty(int(checked.counts[index].sum()), EVENT)
+    first = np.cumsum(checked.counts) - checked.counts
     size = instrument.tick_size, instrument.lot_size
-    keep = checked.good.copy()
-    shift_ns = _shift(segments, keep, base_ns)
-    n, far, off_grid = fill_rows(segments, messages.price, messages.qty, keep, *size, shift_ns, out)
-    if far:
-        lines = np.unique(segments["line"][checked.good & ~keep])
-        why = f"a price is beyond {MAX_TICKS} ticks of {instrument.tick_size:g}"
-        checked.reasons.update(dict.fromkeys(lines.tolist(), why))
-        keep = checked.good & ~np.isin(segments["line"], lines)
-        shift_ns = _shift(segments, keep, base_ns)
-        n, _, _ = fill_rows(segments, messages.price, messages.qty, keep, *size, shift_ns, out)
+    off_grid = fill_rows(
+        segments, messages.price, messages.qty, first, index, processors, *size, shift_ns, out
+    )
     if off_grid:
         off_grid = count_off_grid(checked.of_rows(messages.price), instrument.tick_size)
-    arrivals = segments[keep & (checked.counts > 0)]
-    local_ns = arrivals["local_ns"] + shift_ns
-    first = np.flatnonzero(np.diff(local_ns, prepend=-1))
-    return _Rows(
-        out[:n], shift_ns, (local_ns - arrivals["exch_ns"])[first], int(off_grid), count_gaps(local_ns)
+    arrivals = np.flatnonzero(np.diff(local_ns, prepend=-1))
+    return _Events(
+        rows=out,
+        overtaken=len(out) - int(checked.counts[keep].sum()),
+        shift_ns=shift_ns,
+        latency_ns=(local_ns - exch_ns)[arrivals] + shift_ns,
+        off_tick=int(off_grid),
+        gaps=count_gaps(local_ns),
     )
 
 
-def _shift(segments: np.ndarray, keep: np.ndarray, base_ns: int) -> int:
-    with_rows = segments[keep & (segments["count"] > 0)]
-    return clock_shift(with_rows["local_ns"] - with_rows["exch_ns"], base_ns)
+def _within_ticks(messages: Messages, checked: _Checked, tick_size: float) -> np.ndarray:
+    """Which good segments have no price beyond int32 ticks."""
+    if not len(messages.price) or messages.price.max() < _MAX_TICKS * tick_size:  # a NaN is not below
+        return checked.good
+    line = np.repeat(messages.segments["line"], checked.counts)
+    good = np.repeat(checked.good, checked.counts)
+    with np.errstate(invalid="ignore"):
+        far = np.unique(line[good & (round_half_away(messages.price / tick_size) > _MAX_TICKS)])
+    why = f"a price is beyond {_MAX_TICKS} ticks of {tick_size:g}"
+    checked.reasons.update(dict.fromkeys(far.tolist(), why))
+    return np.asarray(checked.good & ~np.isin(messages.segments["line"], far))
 
 
 def _quarantine_late(path: Path, reasons: dict[int, str], quarantine: Quarantine) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmlib.core.rows import find_overtaken, merge_overtaken
 from mmlib.dtypes import (
     EVENT,
     EVENT_KIND_MASK,
@@ -65,25 +64,36 @@ def merge_order(rows: np.ndarray) -> np.ndarray:
 
     Oracle: the two-headed merge of naive_market.merge_order.
     """
-    if (np.diff(rows["local_ts_ns"]) < 0).any():
-        rows = rows[np.argsort(rows["local_ts_ns"], kind="stable")]
-    if not len(rows):
-        return rows.copy()
-    rows = np.ascontiguousarray(rows)
-    exch_ns = np.ascontiguousarray(rows["exch_ts_ns"])
-    late = np.zeros(len(rows), bool)
-    n_late = find_overtaken(exch_ns, late)
-    overtaken = np.flatnonzero(late) if n_late else np.zeros(0, np.int64)
-    overtaken = overtaken[np.argsort(exch_ns[overtaken], kind="stable")]
-    merged = np.empty(len(rows) + n_late, EVENT)
-    (words, flags), (out_words, out_flags) = _views(rows), _views(merged)
-    merge_overtaken(words, flags, exch_ns, late, overtaken, out_words, out_flags)
+    index, processors = processing_order(rows["exch_ts_ns"], rows["local_ts_ns"])
+    merged = rows[index]
+    merged["flags"] |= processors
     return merged
 
 
-def _views(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same rows as ``int64[n, 4]`` and as ``uint8[n, 32]``."""
-    return rows.view(np.int64).reshape(len(rows), -1), rows.view(np.uint8).reshape(len(rows), -1)
+def processing_order(exch_ns: np.ndarray, local_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order of `merge_order` for things that have two times.
+
+    Args:
+        exch_ns: ``int64[n]``.
+        local_ns: ``int64[n]``.
+
+    Returns:
+        ``int64[m]``, which thing stands where, and ``uint8[m]``, the processors it is for.
+    """
+    order = np.arange(len(local_ns))
+    if (np.diff(local_ns) < 0).any():
+        order = np.argsort(local_ns, kind="stable")
+        exch_ns = exch_ns[order]
+    processors = np.full(len(order), BOTH, np.uint8)
+    if not len(order):
+        return order, processors
+    latest_ns = np.maximum.accumulate(exch_ns)
+    late = np.flatnonzero(exch_ns < latest_ns)
+    processors[late] = FLAG_LOCAL
+    late = late[np.argsort(exch_ns[late], kind="stable")]
+    # At the exchange it stood before the first arrival of something that happened later.
+    places = np.searchsorted(latest_ns, exch_ns[late], side="right")
+    return np.insert(order, places, order[late]), np.insert(processors, places, FLAG_EXCH)
 
 
 def snapshot_rows(

@@ -16,10 +16,10 @@ from mmlib.core.decode import (
     EARLIEST_NS,
     LATEST_NS,
     NAME_BYTES,
-    SEGMENT,
     Columns,
     decode_block,
     new_columns,
+    with_room,
 )
 from mmlib.core.words import SLACK
 from mmlib.dtypes import FLAG_BUY, FLAG_SELL, KIND_CLEAR, KIND_DEPTH, KIND_SNAPSHOT, KIND_TRADE
@@ -38,7 +38,6 @@ class Messages:
     """Messages of one symbol: segments of rows of one kind, side and time.
 
     Attributes:
-        segments: SEGMENT[m]. price, qty: float64[n], the rows of all segments. All valid after `read`.
         found: the symbols met.
         quality: what was counted.
     """
@@ -47,43 +46,40 @@ class Messages:
         self.symbol = symbol
         self.found: set[str] = set()
         self.quality: dict[str, int] = {}
-        self.segments, self.price, self.qty = np.zeros(0, SEGMENT), np.zeros(0), np.zeros(0)
         self._off_book = 0
-        self._columns: Columns = new_columns(0, symbol)
-        self._room = 0
+        self._columns: Columns = new_columns(symbol)
         self._state = np.zeros(1, DECODE)[0]
+
+    @property
+    def segments(self) -> np.ndarray:
+        """SEGMENT[m]."""
+        return np.asarray(self._columns.segments[: self._state["segments"]])
+
+    @property
+    def price(self) -> np.ndarray:
+        """float64[n], the rows of all segments; quote currency."""
+        return np.asarray(self._columns.price[: self._state["rows"]])
+
+    @property
+    def qty(self) -> np.ndarray:
+        """float64[n]."""
+        return np.asarray(self._columns.qty[: self._state["rows"]])
 
     def read(self, lines: Lines, quarantine: Quarantine) -> None:
         """Decode a file; lines that cannot be used go to ``quarantine``."""
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         state = self._state
-        for block in read_ahead(lines.blocks()):
-            self._make_room(len(block))
-            state["at"] = state["segments"] = state["rows"] = 0
-            buffer = np.frombuffer(block + bytes(SLACK), np.uint8)
+        for block in read_ahead(lines.blocks(slack=bytes(SLACK))):
+            self._columns = with_room(self._columns, state, len(block))
+            state["at"] = 0
+            buffer = np.frombuffer(block, np.uint8)
             while not decode_block(buffer, state, self._columns):
                 self._take_line(block, quarantine)
-            segments, rows = int(state["segments"]), int(state["rows"])
-            columns = self._columns
-            parts.append(
-                (columns.segments[:segments].copy(), columns.price[:rows].copy(), columns.qty[:rows].copy())
-            )
         if lines.torn:
             quarantine.add(int(state["lines"]) + 1, "cut off", lines.torn)
         if state["found"]:
             self.found.add(self.symbol)
-        if parts:
-            self.segments, self.price, self.qty = (
-                np.concatenate(column) for column in zip(*parts, strict=True)
-            )
         names = ("lines", "events", "ignored", "other_symbols", "time_backwards", "sequence_gaps")
         self.quality = {name: int(state[name]) for name in names} | {"trades_off_book": self._off_book}
-
-    def _make_room(self, block_bytes: int) -> None:
-        if block_bytes > self._room:
-            self._room = block_bytes + block_bytes // 4
-            others = self._columns.others
-            self._columns = new_columns(self._room, self.symbol)._replace(others=others)
 
     def _take_line(self, block: bytes, quarantine: Quarantine) -> None:
         """Parse the line at which the kernel stopped."""
