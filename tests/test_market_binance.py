@@ -108,7 +108,7 @@ def test_a_small_recording(tmp_path: Path, name: str) -> None:
         source.start_ns == int(rows["local_ts_ns"][0]) and source.end_ns == int(rows["local_ts_ns"][-1]) + 1
     )
     assert source.refresh_ms == pytest.approx(np.full(1001, 6.0))
-    assert source.refresh_label.startswith("measured")
+    assert source.refresh_label.startswith("drawn from the recording")
 
 
 def test_the_clock_is_corrected_and_the_label_says_so(tmp_path: Path) -> None:

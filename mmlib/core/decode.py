@@ -130,7 +130,7 @@ def _local_ns(buf, at):
 def _same(buf, start, end, name):
     if end - start != len(name):
         return False
-    for i in range(len(name)):
+    for i in range(len(name)):  # noqa: SIM110
         if buf[start + i] != name[i]:
             return False
     return True

@@ -59,7 +59,7 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
     quarantine.save(options.quarantine_dir)
     if not len(made.rows):
         raise UserError(f"{path}: no usable depth update or trade of {options.symbol}; every one is damaged")
-    label = "measured: the recording's own feed latencies, doubled"
+    label = "drawn from the recording's own feed latencies, doubled"
     if made.shift_ns:
         base = f"{options.latency.base_ms:g} ms"
         label += (

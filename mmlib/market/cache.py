@@ -1,0 +1,150 @@
+"""Decoded recordings on disk: EVENT rows as a plain .npy, mapped instead of read, beside what the reader found out.
+
+An entry is keyed by the content of the recording, what the reader was told, and the source of the decoder itself, so a change
+of any of them decodes afresh. It lives in ``$FINISHLINE_CACHE`` or the user's cache directory, never in the workspace, and
+goes when nobody used it for a month. A cache that cannot be written costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmlib._io import UserError, sha256_file, sha256_json, write_atomic
+from mmlib.dtypes import EVENT
+from mmlib.market.recorded import ReaderOptions, Recording, Span
+from mmlib.market.source import Instrument
+
+WORTH_BYTES = 1 << 20
+"""Smaller recordings are decoded at once, and leave nothing behind."""
+_UNUSED_S = 30 * 86_400.0
+
+Reader = Callable[[Path, ReaderOptions], Recording]
+
+
+def read_cached(path: Path, options: ReaderOptions, reader: Reader) -> Recording:
+    """What ``reader`` makes of a recording, from the cache where it is there, and into it where it is not.
+
+    Raises:
+        UserError: as the reader; failures are not kept.
+    """
+    if path.stat().st_size < WORTH_BYTES:
+        return reader(path, options)
+    try:
+        options = replace(options, sha256=sha256_file(path))
+    except OSError as exc:
+        raise UserError(f"{path}: cannot be read ({exc.strerror}); expected a recording") from exc
+    entry = _entry(path, options, reader)
+    found = _load(entry) if entry else None
+    if found is None:
+        read = reader(path, options)
+        return read if entry is None else _store(entry, read) or read
+    if found.quarantined and options.quarantine_dir is not None:
+        write_atomic(options.quarantine_dir / f"{path.name}.quarantine.jsonl", found.quarantined)
+    return found
+
+
+@cache
+def decoder_version() -> str:
+    """Hash of the sources that decide what a decoded recording holds."""
+    package = Path(__file__).resolve().parents[1]
+    core = [package / "core" / f"{name}.py" for name in ("_jit", "decode", "jsonline", "rows", "words")]
+    digest = hashlib.sha256(np.__version__.encode())
+    for source in [package / "dtypes.py", *core, *sorted((package / "market").glob("*.py"))]:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def cache_home() -> Path:
+    """Where decoded recordings are kept."""
+    base = os.environ.get("FINISHLINE_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return Path(base or Path.home() / ".cache") / "mm-finishline" / "recordings"
+
+
+def _entry(path: Path, options: ReaderOptions, reader: Reader) -> Path | None:
+    """The entry without suffix; None where no cache can be kept."""
+    key = {
+        "decoder": decoder_version(),
+        "reader": f"{reader.__module__}.{reader.__name__}",
+        "name": path.name,  # it stands in the description
+        "sha256": options.sha256,
+        "symbol": options.symbol,
+        "instrument": asdict(options.instrument) if options.instrument else None,
+        "base_ms": options.latency.base_ms,
+    }
+    home = cache_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return home / sha256_json(key)[:40] if os.access(home, os.W_OK) else None
+
+
+def _load(entry: Path) -> Recording | None:
+    """The entry, its rows mapped; None when it is absent or not whole."""
+    try:
+        facts: dict[str, Any] = json.loads(entry.with_suffix(".json").read_bytes())
+        events = np.load(entry.with_suffix(".npy"), mmap_mode="r")
+        if events.dtype != EVENT or events.shape != (facts.pop("rows"),):
+            return None
+        found = Recording(
+            events=events,
+            instrument=Instrument(**facts.pop("instrument")),
+            refresh_ms=np.array(facts.pop("refresh_ms"), np.float64),
+            quarantined=facts.pop("quarantined").encode(),
+            span=Span(**facts.pop("span")),
+            **facts,
+        )
+        os.utime(entry.with_suffix(".json"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return found
+
+
+def _store(entry: Path, read: Recording) -> Recording | None:
+    """Keep a recording and hand it back mapped; None when it could not be kept."""
+    facts = {
+        "rows": len(read.events),
+        "instrument": asdict(read.instrument),
+        "description": read.description,
+        "sha256": read.sha256,
+        "refresh_ms": read.refresh_ms.tolist(),
+        "refresh_label": read.refresh_label,
+        "quality": {name: int(count) for name, count in read.quality.items()},
+        "quarantined": read.quarantined.decode(),
+        "span": asdict(read.span or Span.of(read.events)),
+    }
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".", suffix=".tmp")
+        with os.fdopen(handle, "wb") as stream:
+            np.save(stream, read.events)
+        Path(temporary).replace(entry.with_suffix(".npy"))
+        write_atomic(entry.with_suffix(".json"), json.dumps(facts))
+        _sweep(entry.parent)
+    except (OSError, UserError):
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        return None
+    return _load(entry)
+
+
+def _sweep(home: Path) -> None:
+    """Remove entries that nobody used for long."""
+    oldest = time.time() - _UNUSED_S
+    for facts in home.glob("*.json"):
+        with contextlib.suppress(OSError):
+            if facts.stat().st_mtime < oldest:
+                facts.unlink()
+                facts.with_suffix(".npy").unlink(missing_ok=True)
