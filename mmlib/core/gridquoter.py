@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import jit
-from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID, Book, empty_book
+from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID
+from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder
 from mmlib.core.marketpass import exchange_until, local_until
 from mmlib.core.matching import on_cancel, on_new
 from mmlib.core.orderlatency import entry_latency_ns
 from mmlib.core.requests import DONE, REQUEST
-from mmlib.core.venue import ACCEPTED, FILLED, NEED_ROWS, REACHED, REJECTED, REPORTS_FULL, Venue, grow_book_to
+from mmlib.core.venue import ACCEPTED, FILLED, NEED_ROWS, REACHED, REJECTED, REPORTS_FULL, Venue
 from mmlib.dtypes import Action, OrderKind, TimeInForce
 
 SLOTS = 1024
@@ -35,17 +36,6 @@ SIGHTING = np.dtype(
         ("side", "i1"),
         ("maker", "u1"),
         ("_pad", "u1", (2,)),
-    ]
-)
-
-LOCAL = np.dtype(
-    [
-        ("sent_ns", "i8"),  # latest request
-        ("place", "i4"),  # in ``active``
-        ("price_ticks", "i4"),
-        ("side", "i1"),
-        ("status", "u1"),
-        ("_pad", "u1", (6,)),
     ]
 )
 
@@ -80,16 +70,21 @@ class Quoter(NamedTuple):
         venue: the exchange.
         prices: best prices as we see them (vectors of uint8).
         grid: GRID[1].
-        local: LOCAL[SLOTS], our orders as we know them.
+        status: uint8[SLOTS], our orders as we know them; side: int8[SLOTS]; price_ticks: int64[SLOTS]; sent_ns: int64[SLOTS], of
+            the latest request; place: int32[SLOTS], in ``active``.
         active: int32[SLOTS], the slots in use come first; free: int32[SLOTS], a stack of the others.
         slot_at: int16[capacity], slot + 1 of our order at each tick, 0 for none.
         requests: REQUEST[_RING], under way.
     """
 
     venue: Venue
-    prices: Book
+    prices: Ladder
     grid: Any
-    local: Any
+    status: Any
+    side: Any
+    price_ticks: Any
+    sent_ns: Any
+    place: Any
     active: Any
     free: Any
     slot_at: Any
@@ -101,14 +96,15 @@ def new_quoter(venue: Venue, grid: np.ndarray, start_ns: int) -> Quoter:
     grid = grid.copy()
     grid["next_ns"], grid["n_free"] = start_ns + grid["step_ns"], SLOTS
     capacity = len(venue.bid_head)
-    view = empty_book(capacity)._replace(
-        bid_qty=np.zeros(capacity, np.uint8), ask_qty=np.zeros(capacity, np.uint8)
-    )
     return Quoter(
         venue,
-        view,
+        empty_ladder(capacity, np.uint8),
         grid,
-        np.zeros(SLOTS, LOCAL),
+        np.zeros(SLOTS, np.uint8),
+        np.zeros(SLOTS, np.int8),
+        np.zeros(SLOTS, np.int64),
+        np.zeros(SLOTS, np.int64),
+        np.zeros(SLOTS, np.int32),
         np.zeros(SLOTS, np.int32),
         np.arange(SLOTS, dtype=np.int32)[::-1].copy(),
         np.zeros(capacity, np.int16),
@@ -121,7 +117,7 @@ def grow_quoter(quoter: Quoter, venue: Venue) -> Quoter:
     capacity = len(venue.bid_head)
     slot_at = np.zeros(capacity, np.int16)
     slot_at[: len(quoter.slot_at)] = quoter.slot_at
-    return quoter._replace(venue=venue, prices=grow_book_to(quoter.prices, capacity), slot_at=slot_at)
+    return quoter._replace(venue=venue, prices=grow_ladder(quoter.prices, capacity), slot_at=slot_at)
 
 
 @jit
@@ -139,21 +135,19 @@ def _send(quoter, slot, action, now_ns):
     request["action"] = action
     grid["request_tail"] = tail + 1
     grid["n_requests"] += 1
-    local = quoter.local[slot]
-    local["sent_ns"] = now_ns
-    local["status"] = _PENDING_NEW if action == _NEW else _PENDING_CANCEL
+    quoter.sent_ns[slot] = now_ns
+    quoter.status[slot] = _PENDING_NEW if action == _NEW else _PENDING_CANCEL
 
 
 @jit
 def _drop(quoter, slot):
     """Forget an order that is no longer active."""
     grid = quoter.grid[0]
-    local = quoter.local[slot]
-    quoter.slot_at[local["price_ticks"]] = 0
-    local["status"] = _FREE
+    quoter.slot_at[quoter.price_ticks[slot]] = 0
+    quoter.status[slot] = _FREE
     last = quoter.active[grid["n_active"] - 1]
-    quoter.active[local["place"]] = last
-    quoter.local[last]["place"] = local["place"]
+    quoter.active[quoter.place[slot]] = last
+    quoter.place[last] = quoter.place[slot]
     grid["n_active"] -= 1
     quoter.free[grid["n_free"]] = slot
     grid["n_free"] += 1
@@ -161,20 +155,17 @@ def _drop(quoter, slot):
 
 @jit
 def _quote(quoter, side, tick, now_ns):
-    """Send a new post-only order unless there is one at its price."""
+    """Send a new post-only order."""
     grid = quoter.grid[0]
     if tick <= 0 or tick >= len(quoter.slot_at) or grid["n_free"] == 0:
         grid["dropped"] += 1
         return
-    if quoter.slot_at[tick] != 0:
-        return
     grid["n_free"] -= 1
     slot = quoter.free[grid["n_free"]]
     quoter.slot_at[tick] = slot + 1
-    local = quoter.local[slot]
-    local["price_ticks"] = tick
-    local["side"] = side
-    local["place"] = grid["n_active"]
+    quoter.price_ticks[slot] = tick
+    quoter.side[slot] = side
+    quoter.place[slot] = grid["n_active"]
     quoter.active[grid["n_active"]] = slot
     grid["n_active"] += 1
     order = quoter.venue.own[slot]
@@ -226,22 +217,21 @@ def _take_in(quoter, now_ns, sightings):
         told = quoter.venue.reports[at]
         at += 1
         slot = told["slot"]
-        local = quoter.local[slot]
         what = told["what"]
         if what == ACCEPTED:
-            local["status"] = _LIVE
+            quoter.status[slot] = _LIVE
         elif what == REJECTED:
-            if local["status"] != _FREE and local["sent_ns"] == told["sent_ns"]:
-                local["status"] = _LIVE
+            if quoter.status[slot] != _FREE and quoter.sent_ns[slot] == told["sent_ns"]:
+                quoter.status[slot] = _LIVE
         else:
             if what == FILLED:
-                grid["position"] += told["qty"] * local["side"]
+                grid["position"] += told["qty"] * quoter.side[slot]
                 seen = sightings[grid["n_sightings"]]
                 seen["exch_ns"] = told["exch_ns"]
                 seen["seen_ns"] = now_ns
                 seen["qty"] = told["qty"]
                 seen["price_ticks"] = told["price_ticks"]
-                seen["side"] = local["side"]
+                seen["side"] = quoter.side[slot]
                 seen["maker"] = 1 - told["liquidity"]
                 grid["n_sightings"] += 1
             _drop(quoter, slot)
@@ -278,19 +268,24 @@ def _decide(quoter, now_ns):
     interval, levels = grid["interval_ticks"], grid["levels"]
     bids = levels if grid["position"] < grid["max_position"] else 0
     asks = levels if grid["position"] > -grid["max_position"] else 0
+    active, status, side_of, tick_of = quoter.active, quoter.status, quoter.side, quoter.price_ticks
     for k in range(grid["n_active"]):
-        slot = quoter.active[k]
-        local = quoter.local[slot]
-        if local["status"] == _LIVE:
-            tick = np.int64(local["price_ticks"])
-            away = bid_tick - tick if local["side"] > 0 else tick - ask_tick
-            deep = bids if local["side"] > 0 else asks
-            if away < 0 or away >= deep * interval or away % interval != 0:
+        slot = active[k]
+        if status[slot] == _LIVE:
+            if side_of[slot] > 0:
+                away, span = bid_tick - tick_of[slot], bids * interval
+            else:
+                away, span = tick_of[slot] - ask_tick, asks * interval
+            if away < 0 or away >= span or away % interval != 0:
                 _send(quoter, slot, _CANCEL, now_ns)
     for k in range(bids):
-        _quote(quoter, 1, bid_tick - k * interval, now_ns)
+        tick = bid_tick - k * interval
+        if not 0 <= tick < len(quoter.slot_at) or quoter.slot_at[tick] == 0:
+            _quote(quoter, 1, tick, now_ns)
     for k in range(asks):
-        _quote(quoter, -1, ask_tick + k * interval, now_ns)
+        tick = ask_tick + k * interval
+        if not 0 <= tick < len(quoter.slot_at) or quoter.slot_at[tick] == 0:
+            _quote(quoter, -1, tick, now_ns)
 
 
 @jit

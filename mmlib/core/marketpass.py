@@ -1,18 +1,28 @@
 """The tight loops over market rows: one keeps the exchange current, one the local view of best prices.
 
-Most rows change a level behind the best that no own order rests at; they cost one comparison chain and one store. All others
-go to ``matching.on_row`` (exchange) or ``book`` (local view).
+Nearly all rows change a level that no own order rests at; they are done in place, with the best prices in registers. Rows that
+touch own orders, clears and what is out of range go to ``matching``.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import jit
-from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID, set_ask, set_bid
-from mmlib.core.exchange import apply_to_book
-from mmlib.core.matching import on_row
-from mmlib.core.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, OWN_ASK, OWN_BID, REACHED
+from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID
+from mmlib.core.ladder import BLOCK_BITS, after_ask, after_bid, clear_row
+from mmlib.core.matching import fill_through, on_trade, update_queues
+from mmlib.core.venue import (
+    MAX_TICKS,
+    N_ASKS,
+    N_BIDS,
+    NEED_ROWS,
+    NEED_TICKS,
+    OWN_ASK,
+    OWN_BID,
+    REACHED,
+    REPORTS_FULL,
+)
 from mmlib.dtypes import (
     EVENT_KIND_MASK,
     FLAG_BUY,
@@ -25,11 +35,7 @@ from mmlib.dtypes import (
     KIND_TRADE,
 )
 
-_BID_ROW = KIND_DEPTH | FLAG_BUY
-_ASK_ROW = KIND_DEPTH | FLAG_SELL
-_BUY_TRADE = KIND_TRADE | FLAG_BUY
-_SELL_TRADE = KIND_TRADE | FLAG_SELL
-_WHAT = EVENT_KIND_MASK | FLAG_BUY | FLAG_SELL
+_BOOK_KINDS = (1 << KIND_DEPTH) | (1 << KIND_SNAPSHOT)
 
 
 @jit
@@ -45,88 +51,132 @@ def exchange_until(venue, rows, start, limit_ns):
         ``(row, why)``: the next row to process, and REACHED (it is later), NEED_ROWS (there is none), REPORTS_FULL or
         NEED_TICKS (it could not be processed).
     """
-    top, edge = venue.book.top, venue.edge
-    bid_qty, ask_qty = venue.book.bid_qty, venue.book.ask_qty
+    book, edge = venue.book, venue.edge
+    top, blocks, bid_qty, ask_qty = book.top, book.blocks, book.bid_qty, book.ask_qty
     bid_head, ask_head = venue.bid_head, venue.ask_head
+    all_flags, times, ticks, quantities = rows["flags"], rows["exch_ts_ns"], rows["price_ticks"], rows["qty"]
     best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
     own_bid, own_ask = edge[OWN_BID], edge[OWN_ASK]
-    n = len(rows)
+    capacity = len(bid_head)
+    room = len(venue.reports) - 2 * (edge[N_BIDS] + edge[N_ASKS])
+    if venue.control[0]["n_reports"] > room:
+        return start, REPORTS_FULL
+    why = NEED_ROWS
     i = start
-    while i < n:
-        row = rows[i]
-        flags = row["flags"]
+    while i < len(all_flags):
+        flags = all_flags[i]
         if flags & FLAG_EXCH == 0:
             i += 1
             continue
-        if row["exch_ts_ns"] > limit_ns:
-            return i, REACHED
-        what = flags & _WHAT
-        tick = np.int64(row["price_ticks"])
-        qty = row["qty"]
-        gone = np.int64(qty == 0.0)
-        if what == _BID_ROW and tick + gone <= best_bid and tick >= low and bid_head[tick] == 0:
-            bid_qty[tick] = qty
-        elif what == _ASK_ROW and tick - gone >= best_ask and tick <= high and ask_head[tick] == 0:
-            ask_qty[tick] = qty
-        elif (what == _BUY_TRADE and tick < own_ask) or (what == _SELL_TRADE and tick > own_bid):
-            pass
-        else:
-            why = on_row(venue, flags, tick, qty, row["exch_ts_ns"])
-            if why != REACHED:
-                return i, why
+        if times[i] > limit_ns:
+            why = REACHED
+            break
+        kind = flags & EVENT_KIND_MASK
+        tick = np.int64(ticks[i])
+        if (_BOOK_KINDS >> kind) & 1:
+            if not 0 <= tick < capacity:
+                if 0 <= tick < MAX_TICKS:
+                    why = NEED_TICKS
+                    break
+                venue.control[0]["out_of_range"] += 1
+                i += 1
+                continue
+            qty = quantities[i]
+            gone = np.int64(qty == 0.0)
+            blocks[tick >> BLOCK_BITS] = 1
+            if flags & FLAG_BUY:
+                before = bid_qty[tick]
+                bid_qty[tick] = qty
+                if bid_head[tick] != 0:
+                    update_queues(venue.own, bid_head[tick], venue.control, before, qty)
+                if tick + gone > best_bid or tick < low:
+                    was = best_bid
+                    best_bid, best_ask, low = after_bid(
+                        bid_qty, ask_qty, tick, gone, best_bid, best_ask, low, high
+                    )
+                    if best_bid > was and best_bid >= own_ask:
+                        fill_through(venue, -1, best_bid, times[i])
+                        own_ask = edge[OWN_ASK]
+            elif flags & FLAG_SELL:
+                before = ask_qty[tick]
+                ask_qty[tick] = qty
+                if ask_head[tick] != 0:
+                    update_queues(venue.own, ask_head[tick], venue.control, before, qty)
+                if tick - gone < best_ask or tick > high:
+                    was = best_ask
+                    best_bid, best_ask, high = after_ask(
+                        bid_qty, ask_qty, tick, gone, best_bid, best_ask, low, high
+                    )
+                    if best_ask < was and best_ask <= own_bid:
+                        fill_through(venue, 1, best_ask, times[i])
+                        own_bid = edge[OWN_BID]
+        elif kind == KIND_TRADE:
+            if (flags & FLAG_BUY and tick >= own_ask) or (flags & FLAG_SELL and tick <= own_bid):
+                if venue.control[0]["n_reports"] > room:
+                    why = REPORTS_FULL
+                    break
+                on_trade(venue, 1 if flags & FLAG_BUY else -1, tick, quantities[i], times[i])
+                own_bid, own_ask = edge[OWN_BID], edge[OWN_ASK]
+        elif kind == KIND_CLEAR:
+            top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
+            clear_row(book, flags, tick)
             best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
-            own_bid, own_ask = edge[OWN_BID], edge[OWN_ASK]
         i += 1
-    return n, NEED_ROWS
+    top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
+    return i, why
 
 
 @jit
-def local_until(view, rows, start, limit_ns):
+def local_until(prices, rows, start, limit_ns):
     """Bring the local view up to and including ``limit_ns`` (local time).
 
     Args:
-        view: book.Book whose vectors are uint8: whether a level has quantity is all that a best price asks.
+        prices: ladder.Ladder of uint8.
         rows, start, limit_ns: as for ``exchange_until``.
 
     Returns:
         ``(row, why)`` with REACHED, NEED_ROWS or NEED_TICKS.
     """
-    top = view.top
-    bid_there, ask_there = view.bid_qty, view.ask_qty
+    top, blocks, bid_there, ask_there = prices.top, prices.blocks, prices.bid_qty, prices.ask_qty
+    all_flags, times, ticks, quantities = rows["flags"], rows["local_ts_ns"], rows["price_ticks"], rows["qty"]
     best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
-    n = len(rows)
+    why = NEED_ROWS
     i = start
-    while i < n:
-        row = rows[i]
-        flags = row["flags"]
+    while i < len(all_flags):
+        flags = all_flags[i]
         if flags & FLAG_LOCAL == 0:
             i += 1
             continue
-        if row["local_ts_ns"] > limit_ns:
-            return i, REACHED
-        what = flags & _WHAT
-        tick = np.int64(row["price_ticks"])
-        gone = np.int64(row["qty"] == 0.0)
-        if what == _BID_ROW and tick + gone <= best_bid and tick >= low:
-            bid_there[tick] = 1 - gone
-        elif what == _ASK_ROW and tick - gone >= best_ask and tick <= high:
-            ask_there[tick] = 1 - gone
-        elif flags & EVENT_KIND_MASK != KIND_TRADE:
-            if flags & EVENT_KIND_MASK != KIND_CLEAR and len(bid_there) <= tick < MAX_TICKS:
-                return i, NEED_TICKS
-            _local_row(view, flags, tick, np.uint8(1 - gone))
+        if times[i] > limit_ns:
+            why = REACHED
+            break
+        kind = flags & EVENT_KIND_MASK
+        tick = np.int64(ticks[i])
+        if (_BOOK_KINDS >> kind) & 1:
+            if not 0 <= tick < len(bid_there):
+                if 0 <= tick < MAX_TICKS:
+                    why = NEED_TICKS
+                    break
+                i += 1
+                continue
+            gone = np.int64(quantities[i] == 0.0)
+            blocks[tick >> BLOCK_BITS] = 1
+            if flags & FLAG_BUY:
+                bid_there[tick] = 1 - gone
+                if tick + gone > best_bid or tick < low:
+                    best_bid, best_ask, low = after_bid(
+                        bid_there, ask_there, tick, gone, best_bid, best_ask, low, high
+                    )
+            elif flags & FLAG_SELL:
+                ask_there[tick] = 1 - gone
+                if tick - gone < best_ask or tick > high:
+                    best_bid, best_ask, high = after_ask(
+                        bid_there, ask_there, tick, gone, best_bid, best_ask, low, high
+                    )
+        elif kind == KIND_CLEAR:
+            top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
+            clear_row(prices, flags, tick)
             best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
         i += 1
-    return n, NEED_ROWS
-
-
-@jit
-def _local_row(view, flags, tick, there):
-    kind = flags & EVENT_KIND_MASK
-    if kind == KIND_CLEAR:
-        apply_to_book(view, flags, tick, there)
-    elif (kind == KIND_DEPTH or kind == KIND_SNAPSHOT) and 0 <= tick < MAX_TICKS:
-        if flags & FLAG_BUY:
-            set_bid(view, tick, there)
-        elif flags & FLAG_SELL:
-            set_ask(view, tick, there)
+    top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
+    return i, why

@@ -9,32 +9,20 @@ more than it holds, and orders that take walk the visible levels. Oracle: ``test
 from __future__ import annotations
 
 from mmlib.core import queue
-from mmlib.core._jit import jit
-from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID, NO_ASK, NO_BID, set_ask, set_bid
-from mmlib.core.exchange import apply_to_book
+from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID, NO_ASK, NO_BID
 from mmlib.core.resting import execute, insert, remove, report
 from mmlib.core.venue import (
     ACCEPTED,
     CANCELED,
     EXPIRED,
-    MAX_TICKS,
     N_ASKS,
     N_BIDS,
-    NEED_TICKS,
     OWN_ASK,
     OWN_BID,
-    REACHED,
     REJECTED,
-    REPORTS_FULL,
 )
 from mmlib.dtypes import (
-    EVENT_KIND_MASK,
-    FLAG_BUY,
-    FLAG_SELL,
-    KIND_CLEAR,
-    KIND_DEPTH,
-    KIND_SNAPSHOT,
-    KIND_TRADE,
     Liquidity,
     OrderKind,
     TimeInForce,
@@ -53,7 +41,7 @@ def _fill_whole(venue, slot, ts_ns):
 
 
 @jit
-def _fill_through(venue, side, tick, ts_ns):
+def fill_through(venue, side, tick, ts_ns):
     """Fill whole every own order of ``side`` that lies beyond ``tick`` or, for a best price, at it, innermost first."""
     edge = venue.edge
     if side > 0:
@@ -89,67 +77,26 @@ def _trade_at(venue, slot, qty, ts_ns):
 
 
 @jit
-def _on_trade(venue, taker_side, tick, qty, ts_ns):
+def on_trade(venue, taker_side, tick, qty, ts_ns):
     """A trade fills the own orders on the other side that it passes; those at its price wait in the queue."""
     if taker_side > 0:
-        _fill_through(venue, -1, tick - 1, ts_ns)
+        fill_through(venue, -1, tick - 1, ts_ns)
         if venue.edge[OWN_ASK] == tick:
             _trade_at(venue, venue.ask_head[tick] - 1, qty, ts_ns)
     else:
-        _fill_through(venue, 1, tick + 1, ts_ns)
+        fill_through(venue, 1, tick + 1, ts_ns)
         if venue.edge[OWN_BID] == tick:
             _trade_at(venue, venue.bid_head[tick] - 1, qty, ts_ns)
 
 
 @jit
-def _update_queues(venue, head, tick, before, now):
-    control = venue.control[0]
-    at = head[tick]
+def update_queues(own, first, control, before, now):
+    """The level of the own orders chained from ``first`` (slot + 1) went from ``before`` to ``now``."""
+    at = first
     while at != 0:
-        order = venue.own[at - 1]
-        queue.on_depth(control["queue_model"], control["queue_exponent"], order, before, now)
+        order = own[at - 1]
+        queue.on_depth(control[0]["queue_model"], control[0]["queue_exponent"], order, before, now)
         at = order["next"]
-
-
-@jit
-def _on_depth(venue, side, tick, qty, ts_ns):
-    """A level changes: the book, then the queues at it, then what a best price that moved inwards fills."""
-    book = venue.book
-    if side > 0:
-        best = book.top[BEST_BID]
-        before = set_bid(book, tick, qty)
-        _update_queues(venue, venue.bid_head, tick, before, qty)
-        if book.top[BEST_BID] > best:
-            _fill_through(venue, -1, book.top[BEST_BID], ts_ns)
-    else:
-        best = book.top[BEST_ASK]
-        before = set_ask(book, tick, qty)
-        _update_queues(venue, venue.ask_head, tick, before, qty)
-        if book.top[BEST_ASK] < best:
-            _fill_through(venue, 1, book.top[BEST_ASK], ts_ns)
-
-
-@jit
-def on_row(venue, flags, tick, qty, ts_ns):
-    """One row of the recording; returns REACHED, or why the row could not be processed and must come again."""
-    control = venue.control[0]
-    if control["n_reports"] + venue.edge[N_BIDS] + venue.edge[N_ASKS] > len(venue.reports):
-        return REPORTS_FULL
-    kind = flags & EVENT_KIND_MASK
-    side = 1 if flags & FLAG_BUY else -1
-    if kind == KIND_DEPTH or kind == KIND_SNAPSHOT:
-        if tick < 0 or tick >= MAX_TICKS:
-            control["out_of_range"] += 1
-        elif tick >= len(venue.bid_head):
-            return NEED_TICKS
-        elif flags & (FLAG_BUY | FLAG_SELL):
-            _on_depth(venue, side, tick, qty, ts_ns)
-    elif kind == KIND_TRADE:
-        if flags & (FLAG_BUY | FLAG_SELL):
-            _on_trade(venue, side, tick, qty, ts_ns)
-    elif kind == KIND_CLEAR:
-        apply_to_book(venue.book, flags, tick, qty)
-    return REACHED
 
 
 @jit

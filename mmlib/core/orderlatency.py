@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing as jit
 
 _REQUEST, _EXCHANGE, _RESPONSE = 0, 1, 2  # columns of the table
 _ENTRY, _ANSWER = 0, 1  # cursors

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing as jit
 
 RISK, LOG, LOG2, POWER, POWER2, POWER3 = 0, 1, 2, 3, 4, 5
 QUEUE_MODELS = {"risk": RISK, "log": LOG, "log2": LOG2, "power": POWER, "power2": POWER2, "power3": POWER3}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.marketpass import exchange_until
 from mmlib.core.matching import on_cancel, on_new, room_for_new
 from mmlib.core.orderlatency import entry_latency_ns

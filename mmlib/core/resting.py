@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import NO_ASK, NO_BID
 from mmlib.core.orderlatency import response_latency_ns
 from mmlib.core.venue import (

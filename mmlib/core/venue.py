@@ -10,16 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core.book import (
-    ASK_FROM,
-    ASK_TO,
-    BID_FROM,
-    BID_TO,
-    NO_ASK,
-    NO_BID,
-    Book,
-    empty_book,
-)
+from mmlib.core.book import NO_ASK, NO_BID
+from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder
 from mmlib.core.orderlatency import Latency
 
 MAX_TICKS = 2**27
@@ -94,7 +86,7 @@ class Venue(NamedTuple):
         latency: of orders.
     """
 
-    book: Book
+    book: Ladder
     bid_head: Any
     ask_head: Any
     edge: Any
@@ -121,7 +113,7 @@ def new_venue(
     control["queue_model"], control["partial_fills"] = queue_model, partial_fills
     edge = np.array([NO_BID, NO_ASK, 0, NO_ASK, NO_BID, 0], np.int64)
     return Venue(
-        empty_book(capacity_ticks),
+        empty_ladder(capacity_ticks, np.float64),
         np.zeros(capacity_ticks, np.int32),
         np.zeros(capacity_ticks, np.int32),
         edge,
@@ -132,28 +124,18 @@ def new_venue(
     )
 
 
-def _longer(values: np.ndarray, capacity: int, first: int, last: int) -> np.ndarray:
-    """The same values with room for more; only ``first..last`` can be non-zero, so only they are touched."""
-    longer = np.zeros(capacity, values.dtype)
-    longer[first : last + 1] = values[first : last + 1]
+def _longer(heads: np.ndarray, capacity: int) -> np.ndarray:
+    """The same chains with room for more ticks; only what is set is touched."""
+    longer = np.zeros(capacity, heads.dtype)
+    used = np.flatnonzero(heads)
+    longer[used] = heads[used]
     return longer
-
-
-def grow_book_to(book: Book, capacity_ticks: int) -> Book:
-    """The same book with room for more ticks, whatever it holds quantities in."""
-    top = book.top
-    return Book(
-        _longer(book.bid_qty, capacity_ticks, int(min(top[BID_FROM], capacity_ticks)), int(top[BID_TO])),
-        _longer(book.ask_qty, capacity_ticks, int(min(top[ASK_FROM], capacity_ticks)), int(top[ASK_TO])),
-        top,
-    )
 
 
 def grow_venue(venue: Venue, capacity_ticks: int) -> Venue:
     """The same exchange with room for more price ticks."""
-    last = len(venue.bid_head) - 1
     return venue._replace(
-        book=grow_book_to(venue.book, capacity_ticks),
-        bid_head=_longer(venue.bid_head, capacity_ticks, 0, last),
-        ask_head=_longer(venue.ask_head, capacity_ticks, 0, last),
+        book=grow_ladder(venue.book, capacity_ticks),
+        bid_head=_longer(venue.bid_head, capacity_ticks),
+        ask_head=_longer(venue.ask_head, capacity_ticks),
     )

@@ -10,7 +10,7 @@ from mmlib.core.gridquoter import GRID, SIGHTING, SLOTS, grow_quoter, new_quoter
 from mmlib.core.orderlatency import order_latency as latency_model
 from mmlib.core.queue import QUEUE_MODELS
 from mmlib.core.requests import DONE
-from mmlib.core.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, grow_venue, new_venue
+from mmlib.core.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, REPORTS_FULL, grow_venue, new_venue
 from mmlib.dtypes import FLAG_EXCH, FLAG_LOCAL
 
 PRESETS: Mapping[str, Mapping[str, float]] = {
@@ -79,7 +79,10 @@ def run_grid(
         count = int(quoter.grid[0]["n_sightings"])
         out.append(seen[:count].copy())
         quoter.grid["n_sightings"] = 0
-        if why == NEED_TICKS:
+        if why == REPORTS_FULL and count == 0:
+            reports = np.concatenate([quoter.venue.reports, np.zeros_like(quoter.venue.reports)])
+            quoter = quoter._replace(venue=quoter.venue._replace(reports=reports))
+        elif why == NEED_TICKS:
             wider = _capacity(chunk, 2 * len(quoter.slot_at))
             quoter = grow_quoter(quoter, grow_venue(quoter.venue, wider))
         elif why == NEED_ROWS:
