@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmlib.core.rows import merge_clocks
 from mmlib.dtypes import (
     EVENT,
     EVENT_KIND_MASK,
@@ -56,8 +57,7 @@ def merge_order(rows: np.ndarray) -> np.ndarray:
     exchange time, and a local row.
 
     Args:
-        rows: ``EVENT[n]`` in order of arrival (rows that are not are put so first), without ``FLAG_EXCH``,
-            ``FLAG_LOCAL``.
+        rows: ``EVENT[n]`` in any order, which decides between equal times, without ``FLAG_EXCH``, ``FLAG_LOCAL``.
 
     Returns:
         ``EVENT[m]``, n <= m <= 2n, with the flags set.
@@ -80,10 +80,9 @@ def processing_order(exch_ns: np.ndarray, local_ns: np.ndarray) -> tuple[np.ndar
     Returns:
         ``int64[m]``, which thing stands where, and ``uint8[m]``, the processors it is for.
     """
-    order = np.arange(len(local_ns))
     if (np.diff(local_ns) < 0).any():
-        order = np.argsort(local_ns, kind="stable")
-        exch_ns = exch_ns[order]
+        return _merged(np.ascontiguousarray(exch_ns), np.ascontiguousarray(local_ns))
+    order = np.arange(len(local_ns))
     processors = np.full(len(order), BOTH, np.uint8)
     if not len(order):
         return order, processors
@@ -93,7 +92,16 @@ def processing_order(exch_ns: np.ndarray, local_ns: np.ndarray) -> tuple[np.ndar
     late = late[np.argsort(exch_ns[late], kind="stable")]
     # At the exchange it stood before the first arrival of something that happened later.
     places = np.searchsorted(latest_ns, exch_ns[late], side="right")
-    return np.insert(order, places, order[late]), np.insert(processors, places, FLAG_EXCH)
+    return np.insert(order, places, late), np.insert(processors, places, FLAG_EXCH)
+
+
+def _merged(exch_ns: np.ndarray, local_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`processing_order` of things in no order; equal times keep the order given."""
+    n = len(exch_ns)
+    index, processors = np.empty(2 * n, np.int64), np.empty(2 * n, np.uint8)
+    by_exch, by_local = (np.argsort(times, kind="stable") for times in (exch_ns, local_ns))
+    m = merge_clocks(exch_ns, local_ns, by_exch, by_local, index, processors)
+    return index[:m], processors[:m]
 
 
 def snapshot_rows(

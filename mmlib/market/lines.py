@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import orjson
 from isal import isal_zlib
 
 from mmlib._io import UserError, write_atomic
 
+_DAMAGED = cast("type[Exception]", isal_zlib.error)
 _BLOCK = 1 << 17
 _LONGEST_LINE = 1 << 26
 _TEXT_KEPT = 200  # characters of a bad line
@@ -78,7 +79,7 @@ class Lines:
             for content in _inflate(raw, first, isal_zlib.decompressobj):
                 yield content
                 done += len(content)
-        except (isal_zlib.error, EOFError):  # zlib says what a damaged stream still gives
+        except (_DAMAGED, EOFError):  # zlib says what a damaged stream still gives
             raw.seek(0)
             for content in self._careful(raw):
                 yield content[max(done, 0) :]
