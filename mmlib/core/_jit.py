@@ -44,6 +44,7 @@ if _DIR:
 import numba  # noqa: E402  (the cache directory must be known first)
 from llvmlite import ir  # noqa: E402
 from numba import types  # noqa: E402
+from numba.core import cgutils  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
@@ -87,6 +88,30 @@ def jit_borrowing(function: Callable[..., Any]) -> Any:
     Counting references to the arrays inside a NamedTuple took two thirds of the time of a replay.
     """
     return numba.njit(cache=bool(_DIR), error_model="numpy", _nrt=False)(function)
+
+
+@intrinsic
+def _prefetch(typingctx: Any, array: Any, at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        held = context.make_array(signature.args[0])(context, builder, args[0])
+        step = cgutils.unpack_tuple(builder, held.strides, 1)[0]
+        byte = ir.IntType(8).as_pointer()
+        place = builder.gep(builder.bitcast(held.data, byte), [builder.mul(step, args[1])])
+        whole = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(hint, [place, whole(0), whole(3), whole(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+def _prefetch_python(array: Any, at: int) -> None:
+    return None
+
+
+prefetch = _prefetch_python if JIT_DISABLED else _prefetch
+"""Have the memory of ``array[at]`` (one dimension) fetched ahead of its use; places beyond the end do no harm."""
 
 
 # CLOCK_MONOTONIC through libc: unlike a ctypes pointer, an external symbol can be cached on disk.

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID
-from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder
+from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder, sparse_zeros
 from mmlib.core.marketpass import exchange_until, local_until
 from mmlib.core.matching import on_cancel, on_new
 from mmlib.core.orderlatency import entry_latency_ns
@@ -107,7 +107,7 @@ def new_quoter(venue: Venue, grid: np.ndarray, start_ns: int) -> Quoter:
         np.zeros(SLOTS, np.int32),
         np.zeros(SLOTS, np.int32),
         np.arange(SLOTS, dtype=np.int32)[::-1].copy(),
-        np.zeros(capacity, np.int16),
+        sparse_zeros(capacity, np.int16),
         np.zeros(_RING, REQUEST),
     )
 
@@ -115,7 +115,7 @@ def new_quoter(venue: Venue, grid: np.ndarray, start_ns: int) -> Quoter:
 def grow_quoter(quoter: Quoter, venue: Venue) -> Quoter:
     """The same strategy on a venue that was given room for more ticks."""
     capacity = len(venue.bid_head)
-    slot_at = np.zeros(capacity, np.int16)
+    slot_at = sparse_zeros(capacity, np.int16)
     slot_at[: len(quoter.slot_at)] = quoter.slot_at
     return quoter._replace(venue=venue, prices=grow_ladder(quoter.prices, capacity), slot_at=slot_at)
 

@@ -1,7 +1,7 @@
-"""The tight loops over market rows: one keeps the exchange current, one the local view of best prices.
+"""The passes over market rows: one keeps the exchange current, one the local view of best prices.
 
-Nearly all rows change a level that no own order rests at; they are done in place, with the best prices in registers. Rows that
-touch own orders, clears and what is out of range go to ``matching``.
+Nearly all rows change a level that no own order rests at. A tight loop without calls does those, best prices in registers, rows
+fetched ahead; it stops at every other row, which ``matching`` (exchange) or ``ladder`` (local view) then does.
 """
 
 from __future__ import annotations
@@ -9,20 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core._jit import prefetch
 from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID
 from mmlib.core.ladder import BLOCK_BITS, after_ask, after_bid, clear_row
-from mmlib.core.matching import fill_through, on_trade, update_queues
-from mmlib.core.venue import (
-    MAX_TICKS,
-    N_ASKS,
-    N_BIDS,
-    NEED_ROWS,
-    NEED_TICKS,
-    OWN_ASK,
-    OWN_BID,
-    REACHED,
-    REPORTS_FULL,
-)
+from mmlib.core.matching import on_row
+from mmlib.core.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, OWN_ASK, OWN_BID, REACHED
 from mmlib.dtypes import (
     EVENT_KIND_MASK,
     FLAG_BUY,
@@ -36,6 +27,61 @@ from mmlib.dtypes import (
 )
 
 _BOOK_KINDS = (1 << KIND_DEPTH) | (1 << KIND_SNAPSHOT)
+_AHEAD = 64  # rows
+_OTHER = -1  # the row is not for the tight loop
+
+
+@jit
+def _exchange_rows(rows, start, limit_ns, book, bid_head, ask_head, edge):
+    """The tight loop of ``exchange_until``; why it stopped is REACHED, NEED_ROWS or _OTHER."""
+    top, blocks, bid_qty, ask_qty = book.top, book.blocks, book.bid_qty, book.ask_qty
+    all_flags, times, ticks, quantities = rows["flags"], rows["exch_ts_ns"], rows["price_ticks"], rows["qty"]
+    best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
+    own_bid, own_ask, capacity = edge[OWN_BID], edge[OWN_ASK], np.uint64(len(bid_head))
+    why = NEED_ROWS
+    n = np.uint64(len(all_flags))
+    i = np.uint64(start)
+    while i < n:
+        prefetch(all_flags, i + np.uint64(_AHEAD))
+        flags = all_flags[i]
+        if flags & FLAG_EXCH != 0:
+            if times[i] > limit_ns:
+                why = REACHED
+                break
+            kind = flags & EVENT_KIND_MASK
+            tick = np.int64(ticks[i])
+            at = np.uint64(tick)
+            if (_BOOK_KINDS >> kind) & 1 == 0 or at >= capacity:
+                if kind == KIND_TRADE and own_bid < tick < own_ask:
+                    i += np.uint64(1)
+                    continue
+                why = _OTHER
+                break
+            qty = quantities[i]
+            gone = np.int64(qty == 0.0)
+            if flags & FLAG_BUY:
+                if bid_head[at] != 0 or (tick >= own_ask and tick + gone > best_bid):
+                    why = _OTHER
+                    break
+                bid_qty[at] = qty
+                blocks[at >> np.uint64(BLOCK_BITS)] = 1
+                if tick + gone > best_bid or tick < low:
+                    best_bid, best_ask, low = after_bid(
+                        bid_qty, ask_qty, tick, gone, best_bid, best_ask, low, high
+                    )
+            elif flags & FLAG_SELL:
+                if ask_head[at] != 0 or (tick <= own_bid and tick - gone < best_ask):
+                    why = _OTHER
+                    break
+                ask_qty[at] = qty
+                blocks[at >> np.uint64(BLOCK_BITS)] = 1
+                if tick - gone < best_ask or tick > high:
+                    best_bid, best_ask, high = after_ask(
+                        bid_qty, ask_qty, tick, gone, best_bid, best_ask, low, high
+                    )
+        i += np.uint64(1)
+    top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
+    return np.int64(i), why
 
 
 @jit
@@ -51,79 +97,60 @@ def exchange_until(venue, rows, start, limit_ns):
         ``(row, why)``: the next row to process, and REACHED (it is later), NEED_ROWS (there is none), REPORTS_FULL or
         NEED_TICKS (it could not be processed).
     """
-    book, edge = venue.book, venue.edge
-    top, blocks, bid_qty, ask_qty = book.top, book.blocks, book.bid_qty, book.ask_qty
-    bid_head, ask_head = venue.bid_head, venue.ask_head
-    all_flags, times, ticks, quantities = rows["flags"], rows["exch_ts_ns"], rows["price_ticks"], rows["qty"]
-    best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
-    own_bid, own_ask = edge[OWN_BID], edge[OWN_ASK]
-    capacity = len(bid_head)
-    room = len(venue.reports) - 2 * (edge[N_BIDS] + edge[N_ASKS])
-    if venue.control[0]["n_reports"] > room:
-        return start, REPORTS_FULL
-    why = NEED_ROWS
     i = start
-    while i < len(all_flags):
-        flags = all_flags[i]
-        if flags & FLAG_EXCH == 0:
-            i += 1
-            continue
-        if times[i] > limit_ns:
-            why = REACHED
-            break
-        kind = flags & EVENT_KIND_MASK
-        tick = np.int64(ticks[i])
-        if (_BOOK_KINDS >> kind) & 1:
-            if not 0 <= tick < capacity:
-                if 0 <= tick < MAX_TICKS:
-                    why = NEED_TICKS
-                    break
-                venue.control[0]["out_of_range"] += 1
-                i += 1
-                continue
-            qty = quantities[i]
-            gone = np.int64(qty == 0.0)
-            blocks[tick >> BLOCK_BITS] = 1
-            if flags & FLAG_BUY:
-                before = bid_qty[tick]
-                bid_qty[tick] = qty
-                if bid_head[tick] != 0:
-                    update_queues(venue.own, bid_head[tick], venue.control, before, qty)
-                if tick + gone > best_bid or tick < low:
-                    was = best_bid
-                    best_bid, best_ask, low = after_bid(
-                        bid_qty, ask_qty, tick, gone, best_bid, best_ask, low, high
-                    )
-                    if best_bid > was and best_bid >= own_ask:
-                        fill_through(venue, -1, best_bid, times[i])
-                        own_ask = edge[OWN_ASK]
-            elif flags & FLAG_SELL:
-                before = ask_qty[tick]
-                ask_qty[tick] = qty
-                if ask_head[tick] != 0:
-                    update_queues(venue.own, ask_head[tick], venue.control, before, qty)
-                if tick - gone < best_ask or tick > high:
-                    was = best_ask
-                    best_bid, best_ask, high = after_ask(
-                        bid_qty, ask_qty, tick, gone, best_bid, best_ask, low, high
-                    )
-                    if best_ask < was and best_ask <= own_bid:
-                        fill_through(venue, 1, best_ask, times[i])
-                        own_bid = edge[OWN_BID]
-        elif kind == KIND_TRADE:
-            if (flags & FLAG_BUY and tick >= own_ask) or (flags & FLAG_SELL and tick <= own_bid):
-                if venue.control[0]["n_reports"] > room:
-                    why = REPORTS_FULL
-                    break
-                on_trade(venue, 1 if flags & FLAG_BUY else -1, tick, quantities[i], times[i])
-                own_bid, own_ask = edge[OWN_BID], edge[OWN_ASK]
-        elif kind == KIND_CLEAR:
-            top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
-            clear_row(book, flags, tick)
-            best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
+    while True:
+        i, why = _exchange_rows(rows, i, limit_ns, venue.book, venue.bid_head, venue.ask_head, venue.edge)
+        if why != _OTHER:
+            return i, why
+        row = rows[i]
+        why = on_row(venue, row["flags"], np.int64(row["price_ticks"]), row["qty"], row["exch_ts_ns"])
+        if why != REACHED:
+            return i, why
         i += 1
+
+
+@jit
+def _local_rows(rows, start, limit_ns, prices):
+    """The tight loop of ``local_until``; why it stopped is REACHED, NEED_ROWS or _OTHER."""
+    top, blocks, bid_there, ask_there = prices.top, prices.blocks, prices.bid_qty, prices.ask_qty
+    all_flags, times, ticks, quantities = rows["flags"], rows["local_ts_ns"], rows["price_ticks"], rows["qty"]
+    best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
+    capacity = np.uint64(len(bid_there))
+    why = NEED_ROWS
+    n = np.uint64(len(all_flags))
+    i = np.uint64(start)
+    while i < n:
+        flags = all_flags[i]
+        if flags & FLAG_LOCAL != 0:
+            if times[i] > limit_ns:
+                why = REACHED
+                break
+            kind = flags & EVENT_KIND_MASK
+            if kind == KIND_TRADE:
+                i += np.uint64(1)
+                continue
+            tick = np.int64(ticks[i])
+            at = np.uint64(tick)
+            if (_BOOK_KINDS >> kind) & 1 == 0 or at >= capacity:
+                why = _OTHER
+                break
+            gone = np.int64(quantities[i] == 0.0)
+            blocks[at >> np.uint64(BLOCK_BITS)] = 1
+            if flags & FLAG_BUY:
+                bid_there[at] = 1 - gone
+                if tick + gone > best_bid or tick < low:
+                    best_bid, best_ask, low = after_bid(
+                        bid_there, ask_there, tick, gone, best_bid, best_ask, low, high
+                    )
+            elif flags & FLAG_SELL:
+                ask_there[at] = 1 - gone
+                if tick - gone < best_ask or tick > high:
+                    best_bid, best_ask, high = after_ask(
+                        bid_there, ask_there, tick, gone, best_bid, best_ask, low, high
+                    )
+        i += np.uint64(1)
     top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
-    return i, why
+    return np.int64(i), why
 
 
 @jit
@@ -137,46 +164,15 @@ def local_until(prices, rows, start, limit_ns):
     Returns:
         ``(row, why)`` with REACHED, NEED_ROWS or NEED_TICKS.
     """
-    top, blocks, bid_there, ask_there = prices.top, prices.blocks, prices.bid_qty, prices.ask_qty
-    all_flags, times, ticks, quantities = rows["flags"], rows["local_ts_ns"], rows["price_ticks"], rows["qty"]
-    best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
-    why = NEED_ROWS
     i = start
-    while i < len(all_flags):
-        flags = all_flags[i]
-        if flags & FLAG_LOCAL == 0:
-            i += 1
-            continue
-        if times[i] > limit_ns:
-            why = REACHED
-            break
-        kind = flags & EVENT_KIND_MASK
-        tick = np.int64(ticks[i])
-        if (_BOOK_KINDS >> kind) & 1:
-            if not 0 <= tick < len(bid_there):
-                if 0 <= tick < MAX_TICKS:
-                    why = NEED_TICKS
-                    break
-                i += 1
-                continue
-            gone = np.int64(quantities[i] == 0.0)
-            blocks[tick >> BLOCK_BITS] = 1
-            if flags & FLAG_BUY:
-                bid_there[tick] = 1 - gone
-                if tick + gone > best_bid or tick < low:
-                    best_bid, best_ask, low = after_bid(
-                        bid_there, ask_there, tick, gone, best_bid, best_ask, low, high
-                    )
-            elif flags & FLAG_SELL:
-                ask_there[tick] = 1 - gone
-                if tick - gone < best_ask or tick > high:
-                    best_bid, best_ask, high = after_ask(
-                        bid_there, ask_there, tick, gone, best_bid, best_ask, low, high
-                    )
-        elif kind == KIND_CLEAR:
-            top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
-            clear_row(prices, flags, tick)
-            best_bid, best_ask, low, high = top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK]
+    while True:
+        i, why = _local_rows(rows, i, limit_ns, prices)
+        if why != _OTHER:
+            return i, why
+        row = rows[i]
+        tick = np.int64(row["price_ticks"])
+        if row["flags"] & EVENT_KIND_MASK == KIND_CLEAR:
+            clear_row(prices, row["flags"], tick)
+        elif (_BOOK_KINDS >> (row["flags"] & EVENT_KIND_MASK)) & 1 and 0 <= tick < MAX_TICKS:
+            return i, NEED_TICKS
         i += 1
-    top[BEST_BID], top[BEST_ASK], top[LOW_BID], top[HIGH_ASK] = best_bid, best_ask, low, high
-    return i, why

@@ -8,21 +8,35 @@ more than it holds, and orders that take walk the visible levels. Oracle: ``test
 
 from __future__ import annotations
 
+import numpy as np
+
 from mmlib.core import queue
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID, NO_ASK, NO_BID
+from mmlib.core.ladder import BLOCK_BITS, after_ask, after_bid, clear_row
 from mmlib.core.resting import execute, insert, remove, report
 from mmlib.core.venue import (
     ACCEPTED,
     CANCELED,
     EXPIRED,
+    MAX_TICKS,
     N_ASKS,
     N_BIDS,
+    NEED_TICKS,
     OWN_ASK,
     OWN_BID,
+    REACHED,
     REJECTED,
+    REPORTS_FULL,
 )
 from mmlib.dtypes import (
+    EVENT_KIND_MASK,
+    FLAG_BUY,
+    FLAG_SELL,
+    KIND_CLEAR,
+    KIND_DEPTH,
+    KIND_SNAPSHOT,
+    KIND_TRADE,
     Liquidity,
     OrderKind,
     TimeInForce,
@@ -41,7 +55,7 @@ def _fill_whole(venue, slot, ts_ns):
 
 
 @jit
-def fill_through(venue, side, tick, ts_ns):
+def _fill_through(venue, side, tick, ts_ns):
     """Fill whole every own order of ``side`` that lies beyond ``tick`` or, for a best price, at it, innermost first."""
     edge = venue.edge
     if side > 0:
@@ -77,26 +91,79 @@ def _trade_at(venue, slot, qty, ts_ns):
 
 
 @jit
-def on_trade(venue, taker_side, tick, qty, ts_ns):
+def _on_trade(venue, taker_side, tick, qty, ts_ns):
     """A trade fills the own orders on the other side that it passes; those at its price wait in the queue."""
     if taker_side > 0:
-        fill_through(venue, -1, tick - 1, ts_ns)
+        _fill_through(venue, -1, tick - 1, ts_ns)
         if venue.edge[OWN_ASK] == tick:
             _trade_at(venue, venue.ask_head[tick] - 1, qty, ts_ns)
     else:
-        fill_through(venue, 1, tick + 1, ts_ns)
+        _fill_through(venue, 1, tick + 1, ts_ns)
         if venue.edge[OWN_BID] == tick:
             _trade_at(venue, venue.bid_head[tick] - 1, qty, ts_ns)
 
 
 @jit
-def update_queues(own, first, control, before, now):
-    """The level of the own orders chained from ``first`` (slot + 1) went from ``before`` to ``now``."""
-    at = first
+def _update_queues(venue, head, tick, before, now):
+    control = venue.control[0]
+    at = head[tick]
     while at != 0:
-        order = own[at - 1]
-        queue.on_depth(control[0]["queue_model"], control[0]["queue_exponent"], order, before, now)
+        order = venue.own[at - 1]
+        queue.on_depth(control["queue_model"], control["queue_exponent"], order, before, now)
         at = order["next"]
+
+
+@jit
+def _on_level(venue, side, tick, qty, ts_ns):
+    """A level changes: the book, then the queues at it, then what a best price that moved inwards fills."""
+    book, top = venue.book, venue.book.top
+    best_bid, best_ask = top[BEST_BID], top[BEST_ASK]
+    low, high = top[LOW_BID], top[HIGH_ASK]
+    gone = np.int64(qty == 0.0)
+    book.blocks[tick >> BLOCK_BITS] = 1
+    if side > 0:
+        before = book.bid_qty[tick]
+        book.bid_qty[tick] = qty
+        top[BEST_BID], top[BEST_ASK], top[LOW_BID] = after_bid(
+            book.bid_qty, book.ask_qty, tick, gone, best_bid, best_ask, low, high
+        )
+        _update_queues(venue, venue.bid_head, tick, before, qty)
+        if top[BEST_BID] > best_bid:
+            _fill_through(venue, -1, top[BEST_BID], ts_ns)
+    else:
+        before = book.ask_qty[tick]
+        book.ask_qty[tick] = qty
+        top[BEST_BID], top[BEST_ASK], top[HIGH_ASK] = after_ask(
+            book.bid_qty, book.ask_qty, tick, gone, best_bid, best_ask, low, high
+        )
+        _update_queues(venue, venue.ask_head, tick, before, qty)
+        if top[BEST_ASK] < best_ask:
+            _fill_through(venue, 1, top[BEST_ASK], ts_ns)
+
+
+@jit
+def on_row(venue, flags, tick, qty, ts_ns):
+    """One row of the recording; returns REACHED, or why the row could not be processed and must come again."""
+    control = venue.control[0]
+    if control["n_reports"] + venue.edge[N_BIDS] + venue.edge[N_ASKS] > len(venue.reports):
+        return REPORTS_FULL
+    kind = flags & EVENT_KIND_MASK
+    if kind == KIND_CLEAR:
+        clear_row(venue.book, flags, tick)
+        return REACHED
+    if flags & (FLAG_BUY | FLAG_SELL) == 0:
+        return REACHED
+    side = 1 if flags & FLAG_BUY else -1
+    if kind == KIND_TRADE:
+        _on_trade(venue, side, tick, qty, ts_ns)
+    elif kind == KIND_DEPTH or kind == KIND_SNAPSHOT:
+        if tick < 0 or tick >= MAX_TICKS:
+            control["out_of_range"] += 1
+        elif tick >= len(venue.bid_head):
+            return NEED_TICKS
+        else:
+            _on_level(venue, side, tick, qty, ts_ns)
+    return REACHED
 
 
 @jit

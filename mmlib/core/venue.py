@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmlib.core.book import NO_ASK, NO_BID
-from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder
+from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder, sparse_zeros
 from mmlib.core.orderlatency import Latency
 
 MAX_TICKS = 2**27
@@ -114,8 +114,8 @@ def new_venue(
     edge = np.array([NO_BID, NO_ASK, 0, NO_ASK, NO_BID, 0], np.int64)
     return Venue(
         empty_ladder(capacity_ticks, np.float64),
-        np.zeros(capacity_ticks, np.int32),
-        np.zeros(capacity_ticks, np.int32),
+        sparse_zeros(capacity_ticks, np.int32),
+        sparse_zeros(capacity_ticks, np.int32),
         edge,
         np.zeros(slots, OWN),
         np.zeros(max(report_rows, 2 * slots + 16), REPORT),
@@ -126,7 +126,7 @@ def new_venue(
 
 def _longer(heads: np.ndarray, capacity: int) -> np.ndarray:
     """The same chains with room for more ticks; only what is set is touched."""
-    longer = np.zeros(capacity, heads.dtype)
+    longer = sparse_zeros(capacity, heads.dtype)
     used = np.flatnonzero(heads)
     longer[used] = heads[used]
     return longer
