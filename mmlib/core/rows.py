@@ -56,7 +56,8 @@ def fill_rows(segments, price, qty, first, index, processors, tick_size, lot_siz
 
 @jit
 def merge_clocks(exch_ns, local_ns, by_exch, by_local, index, processors):
-    """Merge two orders of the same things: a head that both have becomes one entry, otherwise the earlier exchange head goes.
+    """Merge two orders of the same things: a head that both have becomes one entry, otherwise the exchange head
+    goes where it is earlier (by exchange time, then by arrival), and the local one where it is not.
 
     Args:
         exch_ns, local_ns: int64[n]. by_exch, by_local: int64[n], places in the order of each clock.
@@ -79,7 +80,9 @@ def merge_clocks(exch_ns, local_ns, by_exch, by_local, index, processors):
             processors[m] = FLAG_EXCH | FLAG_LOCAL
             e += 1
             k += 1
-        elif b < 0 or (a >= 0 and exch_ns[a] < exch_ns[b]):
+        elif b < 0 or (
+            a >= 0 and (exch_ns[a] < exch_ns[b] or (exch_ns[a] == exch_ns[b] and local_ns[a] < local_ns[b]))
+        ):
             index[m] = a
             processors[m] = FLAG_EXCH
             e += 1

@@ -83,7 +83,7 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
             "gaps_over_60s": made.gaps,
             "truncated": int(lines.truncated),
         },
-        quarantined=quarantine.text(),
+        quarantined={quarantine.name: quarantine.text()} if quarantine.count else {},
     )
 
 

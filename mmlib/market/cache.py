@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from mmlib._io import UserError, sha256_file, sha256_json, write_atomic
+from mmlib._io import UserError, sha256_json, write_atomic
 from mmlib.dtypes import EVENT
-from mmlib.market.recorded import ReaderOptions, Recording, Span
+from mmlib.market.recorded import ReaderOptions, Recording, Span, sha256_of
 from mmlib.market.source import Instrument
 
 WORTH_BYTES = 1 << 20
@@ -33,16 +33,19 @@ _UNUSED_S = 30 * 86_400.0
 Reader = Callable[[Path, ReaderOptions], Recording]
 
 
-def read_cached(path: Path, options: ReaderOptions, reader: Reader) -> Recording:
+def read_cached(path: Path, files: Sequence[Path], options: ReaderOptions, reader: Reader) -> Recording:
     """What ``reader`` makes of a recording, from the cache where it is there, and into it where it is not.
+
+    Args:
+        path: what the reader is given. files: the files that it reads. options: likewise.
 
     Raises:
         UserError: as the reader; failures are not kept.
     """
-    if path.stat().st_size < WORTH_BYTES:
-        return reader(path, options)
     try:
-        options = replace(options, sha256=sha256_file(path))
+        if sum(file.stat().st_size for file in files) < WORTH_BYTES:
+            return reader(path, options)
+        options = replace(options, sha256=sha256_of(files))
     except OSError as exc:
         raise UserError(f"{path}: cannot be read ({exc.strerror}); expected a recording") from exc
     entry = _entry(path, options, reader)
@@ -50,8 +53,9 @@ def read_cached(path: Path, options: ReaderOptions, reader: Reader) -> Recording
     if found is None:
         read = reader(path, options)
         return read if entry is None else _store(entry, read) or read
-    if found.quarantined and options.quarantine_dir is not None:
-        write_atomic(options.quarantine_dir / f"{path.name}.quarantine.jsonl", found.quarantined)
+    if options.quarantine_dir is not None:
+        for name, text in found.quarantined.items():
+            write_atomic(options.quarantine_dir / name, text)
     return found
 
 
@@ -102,7 +106,7 @@ def _load(entry: Path) -> Recording | None:
             events=events,
             instrument=Instrument(**facts.pop("instrument")),
             refresh_ms=np.array(facts.pop("refresh_ms"), np.float64),
-            quarantined=facts.pop("quarantined").encode(),
+            quarantined={name: text.encode() for name, text in facts.pop("quarantined").items()},
             span=Span(**facts.pop("span")),
             **facts,
         )
@@ -122,7 +126,7 @@ def _store(entry: Path, read: Recording) -> Recording | None:
         "refresh_ms": read.refresh_ms.tolist(),
         "refresh_label": read.refresh_label,
         "quality": {name: int(count) for name, count in read.quality.items()},
-        "quarantined": read.quarantined.decode(),
+        "quarantined": {name: text.decode() for name, text in read.quarantined.items()},
         "span": asdict(read.span or Span.of(read.events)),
     }
     temporary = ""

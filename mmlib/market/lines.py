@@ -182,7 +182,12 @@ class Quarantine:
         """Write ``<file>.quarantine.jsonl`` below ``directory``; nothing for no bad lines or no directory."""
         if directory is None or not self.count:
             return None
-        return write_atomic(directory / f"{self.path.name}.quarantine.jsonl", self.text())
+        return write_atomic(directory / self.name, self.text())
+
+    @property
+    def name(self) -> str:
+        """Name of the file that `save` writes."""
+        return f"{self.path.name}.quarantine.jsonl"
 
     def text(self) -> bytes:
         """What `save` writes; empty for no bad lines."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mmlib._io import UserError, sha256_file
+from mmlib._io import UserError, sha256_file, sha256_json
 from mmlib.dtypes import Grade
 from mmlib.market.events import book_before, snapshot_rows
-from mmlib.market.lines import Lines
 from mmlib.market.source import CHUNK_ROWS, FeedLatency, Instrument
 
 _SECOND_NS = 1_000_000_000
@@ -46,7 +45,7 @@ class Recording:
     refresh_ms: np.ndarray  # float64[1001], see `Source.refresh_ms`
     refresh_label: str
     quality: dict[str, int]
-    quarantined: bytes = b""  # what was put in quarantine, JSON Lines
+    quarantined: Mapping[str, bytes] = field(default_factory=dict)  # file in the quarantine -> JSON Lines
     span: Span | None = None  # of the events, where it is known already
 
 
@@ -59,11 +58,18 @@ class ReaderOptions:
     instrument: Instrument | None  # declared by the caller, None to infer it
     latency: FeedLatency
     quarantine_dir: Path | None
-    sha256: str = ""  # of the file, where it is known already
+    sha256: str = ""  # of what is read, where it is known already
 
-    def sha256_of(self, path: Path) -> str:
-        """SHA-256 of the file that is read."""
-        return self.sha256 or sha256_file(path)
+    def sha256_of(self, *files: Path) -> str:
+        """SHA-256 of the file, or of the names and hashes of several."""
+        return self.sha256 or sha256_of(files)
+
+
+def sha256_of(files: Sequence[Path]) -> str:
+    """SHA-256 of a file, or of the names and hashes of several."""
+    if len(files) == 1:
+        return sha256_file(files[0])
+    return sha256_json({file.name: sha256_file(file) for file in files})
 
 
 class RecordedSource:
@@ -144,20 +150,9 @@ def open_recording(path: Path, options: ReaderOptions, tiles: int) -> RecordedSo
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or directory; expected a recording")
-    uri = f"recording:{path}"
-    if path.is_dir() or "market-depth" in path.name:
-        from mmlib.market.topbook import read_topbook
+    from mmlib.market import formats
 
-        return RecordedSource(uri, read_topbook(path, options), tiles)
-    first = next((line for line in Lines(path) if line.strip()), None)
-    if first is None:
-        raise UserError(f"{path}: nothing in it; expected a recording")
-    if first.startswith(b"time_seconds"):
-        raise UserError(f"{path}: not named *market-depth.csv[.gz]; expected the depth file or its directory")
-    from mmlib.market.binance import read_binance
-    from mmlib.market.cache import read_cached
-
-    return RecordedSource(uri, read_cached(path, options, read_binance), tiles)
+    return RecordedSource(f"recording:{path}", formats.read_any(path, options), tiles)
 
 
 def count_gaps(local_ns: np.ndarray, longest_ns: int = 60 * _SECOND_NS) -> int:
