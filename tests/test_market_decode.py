@@ -118,7 +118,43 @@ def decoded(path: Path) -> tuple[Any, ...]:
 def test_every_line_is_judged_as_by_the_full_parser(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]
 ) -> None:
-    path = tmp_path_factory.mktemp("decode") / "x.txt"
+    compare(tmp_path_factory.mktemp("decode") / "x.txt", lines)
+
+
+TICKERS = [
+    b'{"stream":"a@1","data":{"e":"bookTicker","u":4093,"s":"ABCUSDT","b":"10.5","B":"2","T":1700000000000}}',
+    b'{"u": 4093, "s": "ABCUSDT", "b": "10.5", "B": "2"}',
+    b'{"e":"depthUpdate","s":"XYZ_240927","T":1700000000000,"u":7,"U":70,"b":[["1.5","2"]],"a":[]}',
+    b'{"e":"depthUpdate","s":"ABCUSDT","T":1700000000000,"u":7,"U":70,"b":[["1.5","2"]],"a":[]}',
+    b'{"e":"24hrTicker","E":1700000000000,"c":"1"}',
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, len(TICKERS) - 1), st.integers(-1, 120), st.sampled_from(b'0123456789"x:.,- \xe9')
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_lines_of_a_known_shape_are_judged_as_by_the_full_parser(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int, int]]
+) -> None:
+    """One line over and over, each time with another byte changed: what a shape lets pass must be what the parser lets pass."""
+    lines = []
+    for which, at, byte in changes:
+        raw = bytearray(b"%d %s" % (T0_MS * 10**6 + 1, TICKERS[which]))
+        if 0 <= at < len(raw):
+            raw[at] = byte
+        lines.append(bytes(raw))
+    compare(tmp_path_factory.mktemp("shapes") / "x.txt", [line for line in lines for _ in range(2)])
+
+
+def compare(path: Path, lines: list[bytes]) -> None:
+    """Decode with the kernel and without."""
     path.write_bytes(b"\n".join(lines))
     fast = decoded(path)
     with pytest.MonkeyPatch.context() as patch:

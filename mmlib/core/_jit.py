@@ -87,7 +87,7 @@ def jit_borrowing(function: Callable[..., Any]) -> Any:
 
     Counting references to the arrays inside a NamedTuple took two thirds of the time of a replay.
     """
-    return numba.njit(cache=bool(_DIR), error_model="numpy", _nrt=False)(function)
+    return numba.njit(cache=bool(_DIR), error_model="numpy", nogil=True, _nrt=False)(function)
 
 
 @intrinsic

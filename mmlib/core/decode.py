@@ -12,8 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing
 from mmlib.core.jsonline import FALSE, INTEGER, LEVELS, N_CELLS, PU, TEXT, TRUE, flat_object, skip_blanks
+from mmlib.core.shapes import (
+    HEAD,
+    IGNORED,
+    OF_NO_SYMBOL,
+    OF_OTHER,
+    Shapes,
+    fitting_shape,
+    learn_shape,
+    new_shapes,
+)
 from mmlib.core.words import FAIL, SLACK, decimal, digits, text_end
 from mmlib.dtypes import FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_TRADE
 
@@ -55,6 +65,7 @@ DECODE = np.dtype(
 )
 """Where the decoder is, and what it counted."""
 
+_USED = -1
 _S, _E, _B, _A, _P, _Q, _M, _X, _T = (ord(letter) - 64 for letter in "sebapqmXT")
 _SENT, _FIRST, _LAST = (ord(letter) - 64 for letter in "EUu")
 _DEPTH_NAME = np.frombuffer(b"depthUpdate", np.uint8)
@@ -73,6 +84,7 @@ class Columns(NamedTuple):
         cells: int64[N_CELLS + 1, 3], scratch of the scanner.
         symbol: uint8[], the symbol wanted.
         others: uint8[k, 1 + NAME_BYTES], length and text of other symbols met; length 0 ends the list.
+        shapes: lines of no use, known again.
     """
 
     segments: Any
@@ -81,6 +93,7 @@ class Columns(NamedTuple):
     cells: Any
     symbol: Any
     others: Any
+    shapes: Shapes
 
 
 def new_columns(symbol: str) -> Columns:
@@ -92,6 +105,7 @@ def new_columns(symbol: str) -> Columns:
         np.zeros((N_CELLS + 1, 3), np.int64),
         np.frombuffer(symbol.encode(), np.uint8),
         np.zeros((64, 1 + NAME_BYTES), np.uint8),
+        new_shapes(),
     )
 
 
@@ -114,7 +128,7 @@ def _grown(column: np.ndarray, used: int, need: int) -> np.ndarray:
     return larger
 
 
-@jit
+@jit_borrowing
 def _local_ns(buf, at):
     """The 19 digits at ``at`` and the space behind them, 0 when they are not so."""
     first, n = digits(buf, at)
@@ -126,7 +140,7 @@ def _local_ns(buf, at):
     return value if EARLIEST_NS <= value <= LATEST_NS else np.int64(0)
 
 
-@jit
+@jit_borrowing
 def _same(buf, start, end, name):
     if end - start != len(name):
         return False
@@ -136,7 +150,7 @@ def _same(buf, start, end, name):
     return True
 
 
-@jit
+@jit_borrowing
 def _is_other(buf, start, end, others):
     """Whether the text is the name of a symbol already met, and not ours."""
     for row in others:
@@ -147,7 +161,7 @@ def _is_other(buf, start, end, others):
     return False
 
 
-@jit
+@jit_borrowing
 def _open_frame(buf, at):
     """Place of the brace of the message: the frame itself, or what a combined stream has under ``data``; FAIL for neither.
 
@@ -183,7 +197,7 @@ def _open_frame(buf, at):
     return (inner, True) if buf[inner] == 123 else (FAIL, False)
 
 
-@jit
+@jit_borrowing
 def _close_frame(buf, at, framed):
     """Place behind the line break, FAIL when anything else stands between."""
     if framed:
@@ -197,7 +211,7 @@ def _close_frame(buf, at, framed):
     return at + 1 if buf[at] == 10 else FAIL
 
 
-@jit
+@jit_borrowing
 def _time_ns(cells, seen, index):
     """A time in milliseconds as nanoseconds, 0 when it is absent, no integer or out of range."""
     if not seen & (np.int64(1) << index) or cells[index, 0] != INTEGER:
@@ -208,12 +222,12 @@ def _time_ns(cells, seen, index):
     return ms * _MS
 
 
-@jit
+@jit_borrowing
 def _is(cells, seen, index, what):
     return (seen & (np.int64(1) << index)) != 0 and cells[index, 0] == what
 
 
-@jit
+@jit_borrowing
 def _segment(state, columns, exch_ns, local_ns, flags, count, suspect):
     row = columns.segments[state["segments"]]
     row["exch_ns"] = exch_ns
@@ -227,7 +241,7 @@ def _segment(state, columns, exch_ns, local_ns, flags, count, suspect):
     state["last_exch_ns"] = max(state["last_exch_ns"], exch_ns)
 
 
-@jit
+@jit_borrowing
 def _suspect(columns, first, n_bids, n):
     """Whether a book message of ``n`` rows has a number out of range, or bids at or above its own ask."""
     bid = 0.0
@@ -244,7 +258,7 @@ def _suspect(columns, first, n_bids, n):
     return bid >= ask
 
 
-@jit
+@jit_borrowing
 def _depth(state, columns, seen, local_ns):
     """Take a depth update whose levels lie behind the rows in use; False when it is not as it should be."""
     cells = columns.cells
@@ -272,7 +286,7 @@ def _depth(state, columns, seen, local_ns):
     return True
 
 
-@jit
+@jit_borrowing
 def _trade(buf, state, columns, seen, local_ns):
     """Take a trade on the market; False when it is not one, or not as it should be."""
     cells = columns.cells
@@ -296,35 +310,69 @@ def _trade(buf, state, columns, seen, local_ns):
     return True
 
 
-@jit
+@jit_borrowing
 def _message(buf, state, columns, seen, local_ns):
-    """Take one message; False leaves it to the full parser."""
+    """Take one message; False leaves it to the full parser. The second value is what it came to when it is of no use."""
     cells = columns.cells
+    outcome = OF_NO_SYMBOL
     if seen & (np.int64(1) << _S):
         if cells[_S, 0] != TEXT:
-            return False
+            return False, _USED
+        outcome = IGNORED
         if not _same(buf, cells[_S, 1], cells[_S, 2], columns.symbol):
             if not _is_other(buf, cells[_S, 1], cells[_S, 2], columns.others):
-                return False
-            state["other_symbols"] += 1
-            return True
+                return False, _USED
+            return True, OF_OTHER
         state["found"] = 1
+    else:
+        cells[_S, 1] = 0
+        cells[_S, 2] = 0
     if seen & (np.int64(1) << _E):
         if cells[_E, 0] != TEXT:
-            return False
+            return False, _USED
         if _same(buf, cells[_E, 1], cells[_E, 2], _DEPTH_NAME):
             taken = _depth(state, columns, seen, local_ns)
             state["events"] += taken
-            return taken
+            return taken, _USED
         if _same(buf, cells[_E, 1], cells[_E, 2], _TRADE_NAME):
             taken = _trade(buf, state, columns, seen, local_ns)
             state["events"] += taken
-            return taken
-    state["ignored"] += 1
-    return True
+            return taken, _USED
+    return True, outcome
 
 
-@jit
+@jit_borrowing
+def _count(state, outcome):
+    """Count a message of no use."""
+    if outcome == OF_OTHER:
+        state["other_symbols"] += 1
+    else:
+        state["ignored"] += 1
+
+
+@jit_borrowing
+def _parse_line(buf, at, state, columns, local_ns):
+    """Take the line at ``at``; the place behind its line break, or FAIL for one that only a full parser can judge."""
+    start, framed = _open_frame(buf, at + HEAD)
+    if start < 0:
+        return FAIL
+    end, seen = flat_object(buf, start, columns.cells, columns.price, columns.qty, state["rows"])
+    if end < 0:
+        return FAIL
+    end = _close_frame(buf, end, framed)
+    if end < 0:
+        return FAIL
+    taken, outcome = _message(buf, state, columns, seen, local_ns)
+    if not taken:
+        return FAIL
+    if outcome != _USED:
+        _count(state, outcome)
+        cells = columns.cells
+        learn_shape(buf, at, end - 1, cells[_S, 1], cells[_S, 2], outcome, columns.shapes)
+    return end
+
+
+@jit_borrowing
 def decode_block(buf, state, columns):
     """Decode lines from ``state["at"]`` on; stop at the end, or at the first line that only a full parser can judge.
 
@@ -347,17 +395,14 @@ def decode_block(buf, state, columns):
         local_ns = _local_ns(buf, at)
         if local_ns == 0:
             return False
-        start, framed = _open_frame(buf, at + 20)
-        if start < 0:
-            return False
-        end, seen = flat_object(buf, start, columns.cells, columns.price, columns.qty, state["rows"])
-        if end < 0:
-            return False
-        end = _close_frame(buf, end, framed)
-        if end < 0:
-            return False
-        if not _message(buf, state, columns, seen, local_ns):
-            return False
+        shape = fitting_shape(buf, at, columns.shapes)
+        if shape >= 0:
+            _count(state, columns.shapes.outcome[shape])
+            end = at + columns.shapes.length[shape] + 1
+        else:
+            end = _parse_line(buf, at, state, columns, local_ns)
+            if end < 0:
+                return False
         if local_ns < state["last_local_ns"]:
             state["time_backwards"] += 1
         state["last_local_ns"] = local_ns

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing
 from mmlib.core.words import FAIL, decimal, integer, text_end
 
 TEXT, INTEGER, TRUE, FALSE, LEVELS = 1, 2, 3, 4, 5
@@ -23,7 +23,7 @@ _SPACE, _QUOTE, _COMMA, _COLON = 32, 34, 44, 58
 _CLOSE, _LIST, _END = 125, 91, 93
 
 
-@jit
+@jit_borrowing
 def skip_blanks(buf, at):
     """First place at or after ``at`` that is no blank; a line ends in a line break, so there is one."""
     while buf[at] == _SPACE:
@@ -31,7 +31,7 @@ def skip_blanks(buf, at):
     return at
 
 
-@jit
+@jit_borrowing
 def _levels(buf, at, price, qty, n):
     """Pairs of the list at ``at`` into rows from ``n`` on; number of rows and the place behind it, or FAIL."""
     at = skip_blanks(buf, at + 1)
@@ -61,7 +61,7 @@ def _levels(buf, at, price, qty, n):
         at = skip_blanks(buf, at + 1)
 
 
-@jit
+@jit_borrowing
 def _word(buf, at):
     """What stands at ``at``, ``true`` or ``false``, and the place behind it, or FAIL."""
     if buf[at] == 116 and buf[at + 1] == 114 and buf[at + 2] == 117 and buf[at + 3] == 101:
@@ -72,7 +72,7 @@ def _word(buf, at):
     return FALSE, FAIL
 
 
-@jit
+@jit_borrowing
 def _key(buf, at):
     """Cell of the key at ``at`` and the place behind it: N_CELLS for a key that nobody asks for, FAIL as the place."""
     letter = np.int64(buf[at + 1])
@@ -89,7 +89,7 @@ def _key(buf, at):
     return N_CELLS, end + 1
 
 
-@jit
+@jit_borrowing
 def flat_object(buf, at, cells, price, qty, n):
     """Scan the object whose opening brace is at ``at``.
 

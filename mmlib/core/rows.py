@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing
 from mmlib.dtypes import EVENT_KIND_MASK, FLAG_EXCH, FLAG_LOCAL, KIND_TRADE
 
 
-@jit
+@jit_borrowing
 def fill_rows(segments, price, qty, first, index, processors, tick_size, lot_size, shift_ns, out):
     """Write the rows of segments in the order given.
 
@@ -54,7 +54,7 @@ def fill_rows(segments, price, qty, first, index, processors, tick_size, lot_siz
     return off_grid
 
 
-@jit
+@jit_borrowing
 def merge_clocks(exch_ns, local_ns, by_exch, by_local, index, processors):
     """Merge two orders of the same things: a head that both have becomes one entry, otherwise the exchange head
     goes where it is earlier (by exchange time, then by arrival), and the local one where it is not.

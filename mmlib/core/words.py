@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import JIT_DISABLED, jit, load_word, low_zeros
+from mmlib.core._jit import JIT_DISABLED, jit_borrowing, load_word, low_zeros
 
 SLACK = 32
 FAIL = -1
@@ -35,7 +35,7 @@ _EXACT = 2**53  # a quotient of integers below it and powers of ten up to 1e22 i
 _ENDS_TEXT = np.array([c < 32 or c > 127 or c in b'"\\' for c in range(256)])
 
 
-@jit
+@jit_borrowing
 def plain_text_end(buf, at):
     """Place of the quote that ends the text beginning at ``at``, FAIL when it holds anything but plain ASCII."""
     while not _ENDS_TEXT[buf[at]]:
@@ -43,7 +43,7 @@ def plain_text_end(buf, at):
     return at if buf[at] == _QUOTE else FAIL
 
 
-@jit
+@jit_borrowing
 def _text_hits(word):
     """High bits of the bytes that end a text; those above the lowest one may be wrong."""
     quotes = word ^ _QUOTES
@@ -52,7 +52,7 @@ def _text_hits(word):
     return hits & _HIGH
 
 
-@jit
+@jit_borrowing
 def _word_text_end(buf, at):
     hits = _text_hits(load_word(buf, at))
     while hits == _0:
@@ -62,7 +62,7 @@ def _word_text_end(buf, at):
     return at if buf[at] == _QUOTE else FAIL
 
 
-@jit
+@jit_borrowing
 def plain_digits(buf, at):
     """Up to eight digits from ``at`` on: their value and how many they are."""
     value = np.int64(0)
@@ -73,11 +73,16 @@ def plain_digits(buf, at):
     return value, n
 
 
-@jit
+@jit_borrowing
+def other_than_digits(word):
+    """A word whose bytes are zero where those of ``word`` are digits, up to the first one that is none at all."""
+    return ((word & _UPPER) ^ _ZEROS) | (((word + _SIXES) & _UPPER) ^ _ZEROS)
+
+
+@jit_borrowing
 def _word_digits(buf, at):
     word = load_word(buf, at)
-    other = ((word & _UPPER) ^ _ZEROS) | (((word + _SIXES) & _UPPER) ^ _ZEROS)
-    n = low_zeros(other) >> 3
+    n = low_zeros(other_than_digits(word)) >> 3
     if n == 0:
         return np.int64(0), n
     word = (word & _NIBBLES) << (_64 - (np.uint64(n) << np.uint64(3)))
@@ -90,7 +95,7 @@ text_end = plain_text_end if JIT_DISABLED else _word_text_end
 digits = plain_digits if JIT_DISABLED else _word_digits
 
 
-@jit
+@jit_borrowing
 def integer(buf, at):
     """Value of the JSON integer at ``at`` and the place behind it, FAIL when it is none, or longer than 18 digits."""
     value, n = digits(buf, at)
@@ -113,7 +118,7 @@ def integer(buf, at):
     return value, end
 
 
-@jit
+@jit_borrowing
 def plain_decimal(buf, at):
     """Number written as quoted decimal at ``at`` and the place behind its closing quote.
 
@@ -142,7 +147,7 @@ def plain_decimal(buf, at):
     return np.float64(value) / _POW10[at - dot - 1], at + 1
 
 
-@jit
+@jit_borrowing
 def _word_decimal(buf, at):
     whole, n = digits(buf, at + 1)
     dot = at + 1 + n
