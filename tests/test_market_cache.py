@@ -24,8 +24,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def play(path: Path, **more: object) -> tuple[Source, bytes]:
+    """A source and its rows, with everything written that goes into the cache."""
     source = open_source(f"recording:{path}", "ABCUSDT", **more)  # type: ignore[arg-type]
-    return source, np.concatenate(list(source.chunks())).tobytes()
+    rows = np.concatenate(list(source.chunks())).tobytes()
+    cache._WRITER.submit(int).result()
+    return source, rows
 
 
 def same(a: Source, b: Source) -> bool:

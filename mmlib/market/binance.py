@@ -15,7 +15,7 @@ import numpy as np
 from mmlib._io import UserError
 from mmlib.core.decode import LARGEST
 from mmlib.core.rows import fill_rows
-from mmlib.dtypes import EVENT, EVENT_KIND_MASK, FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_SNAPSHOT
+from mmlib.dtypes import EVENT, EVENT_KIND_MASK, FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_SNAPSHOT, KIND_TRADE
 from mmlib.market.events import (
     clock_shift,
     count_off_grid,
@@ -66,6 +66,8 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
             f" (local clock moved by {made.shift_ns / 1e9:.3f} s, so the fastest message counts as {base})"
         )
     cut = "; the file is cut off, what it holds was read" if lines.truncated else ""
+    if not (messages.segments["flags"] & EVENT_KIND_MASK == KIND_TRADE).any():
+        cut = f"; without trades (expected the @trade stream){cut}"
     return Recording(
         events=made.rows,
         instrument=instrument,

@@ -2,7 +2,8 @@
 
 An entry is keyed by the content of the recording, what the reader was told, and the source of the decoder itself, so a change
 of any of them decodes afresh. It lives in ``$FINISHLINE_CACHE`` or the user's cache directory, never in the workspace, and
-goes when nobody used it for a month. A cache that cannot be written costs time, nothing else.
+goes when nobody used it for a month. It is written while the recording is already in use. A cache that cannot be written
+costs time, nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,9 @@ from mmlib.market.source import Instrument
 WORTH_BYTES = 1 << 20
 """Smaller recordings are decoded at once, and leave nothing behind."""
 _UNUSED_S = 30 * 86_400.0
+
+_WRITER = ThreadPoolExecutor(1, thread_name_prefix="recording-cache")
+_WRITING: dict[Path, Future[None]] = {}
 
 Reader = Callable[[Path, ReaderOptions], Recording]
 
@@ -49,10 +54,16 @@ def read_cached(path: Path, files: Sequence[Path], options: ReaderOptions, reade
     except OSError as exc:
         raise UserError(f"{path}: cannot be read ({exc.strerror}); expected a recording") from exc
     entry = _entry(path, options, reader)
-    found = _load(entry) if entry else None
+    if entry is None:
+        return reader(path, options)
+    if entry in _WRITING:
+        _WRITING.pop(entry).exception()  # what went wrong there costs time, nothing else
+    found = _load(entry)
     if found is None:
         read = reader(path, options)
-        return read if entry is None else _store(entry, read) or read
+        read.events.flags.writeable = False
+        _WRITING[entry] = _WRITER.submit(_store, entry, read)
+        return read
     if options.quarantine_dir is not None:
         for name, text in found.quarantined.items():
             write_atomic(options.quarantine_dir / name, text)
@@ -63,7 +74,9 @@ def read_cached(path: Path, files: Sequence[Path], options: ReaderOptions, reade
 def decoder_version() -> str:
     """Hash of the sources that decide what a decoded recording holds."""
     package = Path(__file__).resolve().parents[1]
-    core = [package / "core" / f"{name}.py" for name in ("_jit", "decode", "jsonline", "rows", "shapes", "words")]
+    core = [
+        package / "core" / f"{name}.py" for name in ("_jit", "decode", "jsonline", "rows", "shapes", "words")
+    ]
     digest = hashlib.sha256(np.__version__.encode())
     for source in [package / "dtypes.py", *core, *sorted((package / "market").glob("*.py"))]:
         digest.update(source.read_bytes())
@@ -116,8 +129,8 @@ def _load(entry: Path) -> Recording | None:
     return found
 
 
-def _store(entry: Path, read: Recording) -> Recording | None:
-    """Keep a recording and hand it back mapped; None when it could not be kept."""
+def _store(entry: Path, read: Recording) -> None:
+    """Keep a recording, if it can be kept; the facts come last, so an entry with facts is whole."""
     facts = {
         "rows": len(read.events),
         "instrument": asdict(read.instrument),
@@ -134,14 +147,14 @@ def _store(entry: Path, read: Recording) -> Recording | None:
         handle, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".", suffix=".tmp")
         with os.fdopen(handle, "wb") as stream:
             np.save(stream, read.events)
+            stream.flush()
+            os.fsync(stream.fileno())
         Path(temporary).replace(entry.with_suffix(".npy"))
         write_atomic(entry.with_suffix(".json"), json.dumps(facts))
         _sweep(entry.parent)
     except (OSError, UserError):
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        return None
-    return _load(entry)
 
 
 def _sweep(home: Path) -> None:
