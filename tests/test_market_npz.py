@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,7 @@ def test_archives_of_something_else_and_damaged_ones(tmp_path: Path) -> None:
 
 @pytest.mark.recording
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif("NUMBA_BOUNDSCHECK" in os.environ, reason="hftbacktest itself reads beyond an array")
 def test_the_anchor_s_conversion_gives_the_rows_of_our_own_reader(shared_data: Path, tmp_path: Path) -> None:
     converter = pytest.importorskip("hftbacktest.data.utils.binancefutures")
     converter.convert(str(shared_data / USDM), str(tmp_path / "btc.npz"))
