@@ -31,7 +31,7 @@ def first_event_ns(rows: np.ndarray) -> int:
 
 def run_grid(
     rows: np.ndarray,
-    preset: str,
+    preset: str | Mapping[str, float],
     *,
     tick_size: float,
     lot_size: float,
@@ -42,14 +42,16 @@ def run_grid(
     entry_ns: int = 10_000_000,
     response_ns: int = 10_000_000,
     order_latency: np.ndarray | None = None,
+    step_ns: int = STEP_NS,
     chunk_rows: int = _CHUNK_ROWS,
 ) -> tuple[np.ndarray, int]:
     """Run a preset over EVENT rows (a memory map will do) and return what it saw filled.
 
     Args:
         rows: EVENT[n] in processing order.
-        preset: a name of ``PRESETS``; the rest as for ``replay_orders``.
+        preset: a name of ``PRESETS``, or such values; the rest as for ``replay_orders``.
         order_qty: base units; max_position: base units.
+        step_ns: local time between two steps.
         chunk_rows: rows handed to the kernel at a time.
 
     Returns:
@@ -64,10 +66,10 @@ def run_grid(
         queue_exponent=queue_exponent,
     )
     grid = np.zeros(1, GRID)
-    for name, value in PRESETS[preset].items():
+    for name, value in (PRESETS[preset] if isinstance(preset, str) else preset).items():
         grid[name] = value
     grid["tick_size"], grid["order_qty"], grid["max_position"] = tick_size, order_qty, max_position
-    grid["step_ns"] = STEP_NS
+    grid["step_ns"] = step_ns
     quoter = new_quoter(venue, grid, first_event_ns(rows[:chunk_rows]))
     seen, out = np.zeros(_SIGHTINGS, SIGHTING), []
     start, i, j, why = 0, 0, 0, NEED_ROWS
