@@ -8,136 +8,23 @@ Oracle: the orjson path of market/binance.py, in tests/test_market_decode.py.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing
-from mmlib.core.jsonline import FALSE, INTEGER, LEVELS, N_CELLS, PU, TEXT, TRUE, flat_object, skip_blanks
-from mmlib.core.shapes import (
-    HEAD,
-    IGNORED,
-    OF_NO_SYMBOL,
-    OF_OTHER,
-    Shapes,
-    fitting_shape,
-    learn_shape,
-    new_shapes,
-)
-from mmlib.core.words import FAIL, SLACK, decimal, digits, text_end
+from mmlib.core.columns import EARLIEST_NS, LARGEST, LATEST_NS
+from mmlib.core.frame import arrival_ns, close_frame, open_frame
+from mmlib.core.jsonline import FALSE, INTEGER, LEVELS, PU, TEXT, TRUE, flat_object
+from mmlib.core.shapes import HEAD, IGNORED, OF_NO_SYMBOL, OF_OTHER, fitting_shape, learn_shape
+from mmlib.core.words import FAIL, SLACK, decimal
 from mmlib.dtypes import FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_TRADE
 
-EARLIEST_NS, LATEST_NS = 1_000_000_000_000_000_000, 4_000_000_000_000_000_000  # 2001 to 2096
-LARGEST = 4e10  # of prices and quantities: 1e-8 of it still counts in int64
-NAME_BYTES = 24
 _MS = 1_000_000
-
-SEGMENT = np.dtype(
-    [
-        ("exch_ns", "i8"),
-        ("local_ns", "i8"),
-        ("line", "i8"),  # of the file, counted from 1
-        ("count", "i4"),  # rows
-        ("flags", "u1"),  # kind and side
-        ("suspect", "u1"),  # a number in its message may be out of range, or crossed
-        ("_pad", "u1", (2,)),
-    ]
-)
-"""Rows of one kind, side and time; a message is one segment or more."""
-
-DECODE = np.dtype(
-    [
-        ("at", "i8"),  # next byte of the block
-        ("lines", "i8"),
-        ("segments", "i8"),
-        ("rows", "i8"),
-        ("events", "i8"),
-        ("ignored", "i8"),
-        ("other_symbols", "i8"),
-        ("time_backwards", "i8"),
-        ("sequence_gaps", "i8"),
-        ("last_local_ns", "i8"),
-        ("last_exch_ns", "i8"),
-        ("last_update", "i8"),
-        ("has_update", "i8"),
-        ("found", "i8"),  # whether our symbol was met
-    ]
-)
-"""Where the decoder is, and what it counted."""
-
 _USED = -1
 _S, _E, _B, _A, _P, _Q, _M, _X, _T = (ord(letter) - 64 for letter in "sebapqmXT")
 _SENT, _FIRST, _LAST = (ord(letter) - 64 for letter in "EUu")
 _DEPTH_NAME = np.frombuffer(b"depthUpdate", np.uint8)
 _TRADE_NAME = np.frombuffer(b"trade", np.uint8)
 _MARKET_NAME = np.frombuffer(b"MARKET", np.uint8)
-_STREAM = np.frombuffer(b'"stream"', np.uint8)
-_DATA = np.frombuffer(b'"data"', np.uint8)
-
-
-class Columns(NamedTuple):
-    """Where messages are decoded to.
-
-    Attributes:
-        segments: SEGMENT[m].
-        price, qty: float64[n], quote currency and base units.
-        cells: int64[N_CELLS + 1, 3], scratch of the scanner.
-        symbol: uint8[], the symbol wanted.
-        others: uint8[k, 1 + NAME_BYTES], length and text of other symbols met; length 0 ends the list.
-        shapes: lines of no use, known again.
-    """
-
-    segments: Any
-    price: Any
-    qty: Any
-    cells: Any
-    symbol: Any
-    others: Any
-    shapes: Shapes
-
-
-def new_columns(symbol: str) -> Columns:
-    """Columns without room for anything yet."""
-    return Columns(
-        np.empty(0, SEGMENT),
-        np.empty(0),
-        np.empty(0),
-        np.zeros((N_CELLS + 1, 3), np.int64),
-        np.frombuffer(symbol.encode(), np.uint8),
-        np.zeros((64, 1 + NAME_BYTES), np.uint8),
-        new_shapes(),
-    )
-
-
-def with_room(columns: Columns, state: np.void, block_bytes: int) -> Columns:
-    """The same columns with room for whatever a further block can hold: a level takes 5 bytes or more, a segment 10."""
-    rows, segments = int(state["rows"]), int(state["segments"])
-    need_rows, need_segments = rows + block_bytes // 4 + 16, segments + block_bytes // 10 + 16
-    if need_rows > len(columns.price):
-        columns = columns._replace(
-            price=_grown(columns.price, rows, need_rows), qty=_grown(columns.qty, rows, need_rows)
-        )
-    if need_segments > len(columns.segments):
-        columns = columns._replace(segments=_grown(columns.segments, segments, need_segments))
-    return columns
-
-
-def _grown(column: np.ndarray, used: int, need: int) -> np.ndarray:
-    larger = np.empty(2 * need, column.dtype)  # pages never touched cost no memory
-    larger[:used] = column[:used]
-    return larger
-
-
-@jit_borrowing
-def _local_ns(buf, at):
-    """The 19 digits at ``at`` and the space behind them, 0 when they are not so."""
-    first, n = digits(buf, at)
-    second, m = digits(buf, at + 8)
-    third, k = digits(buf, at + 16)
-    if n != 8 or m != 8 or k != 3 or buf[at + 19] != 32 or first > 40_000_000:
-        return np.int64(0)
-    value = (first * 100_000_000 + second) * 1000 + third
-    return value if EARLIEST_NS <= value <= LATEST_NS else np.int64(0)
 
 
 @jit_borrowing
@@ -159,56 +46,6 @@ def _is_other(buf, start, end, others):
         if _same(buf, start, end, row[1 : 1 + row[0]]):
             return True
     return False
-
-
-@jit_borrowing
-def _open_frame(buf, at):
-    """Place of the brace of the message: the frame itself, or what a combined stream has under ``data``; FAIL for neither.
-
-    The second value is whether the message stands in a frame.
-    """
-    at = skip_blanks(buf, at)
-    if buf[at] != 123:
-        return FAIL, False
-    inner = skip_blanks(buf, at + 1)
-    for i in range(len(_STREAM)):
-        if buf[inner + i] != _STREAM[i]:
-            return at, False
-    inner = skip_blanks(buf, inner + len(_STREAM))
-    if buf[inner] != 58:
-        return FAIL, False
-    inner = skip_blanks(buf, inner + 1)
-    if buf[inner] != 34:
-        return FAIL, False
-    inner = text_end(buf, inner + 1)
-    if inner < 0:
-        return FAIL, False
-    inner = skip_blanks(buf, inner + 1)
-    if buf[inner] != 44:
-        return FAIL, False
-    inner = skip_blanks(buf, inner + 1)
-    for i in range(len(_DATA)):
-        if buf[inner + i] != _DATA[i]:
-            return FAIL, False
-    inner = skip_blanks(buf, inner + len(_DATA))
-    if buf[inner] != 58:
-        return FAIL, False
-    inner = skip_blanks(buf, inner + 1)
-    return (inner, True) if buf[inner] == 123 else (FAIL, False)
-
-
-@jit_borrowing
-def _close_frame(buf, at, framed):
-    """Place behind the line break, FAIL when anything else stands between."""
-    if framed:
-        at = skip_blanks(buf, at)
-        if buf[at] != 125:
-            return FAIL
-        at += 1
-    at = skip_blanks(buf, at)
-    if buf[at] == 13:
-        at += 1
-    return at + 1 if buf[at] == 10 else FAIL
 
 
 @jit_borrowing
@@ -353,13 +190,13 @@ def _count(state, outcome):
 @jit_borrowing
 def _parse_line(buf, at, state, columns, local_ns):
     """Take the line at ``at``; the place behind its line break, or FAIL for one that only a full parser can judge."""
-    start, framed = _open_frame(buf, at + HEAD)
+    start, framed = open_frame(buf, at + HEAD)
     if start < 0:
         return FAIL
     end, seen = flat_object(buf, start, columns.cells, columns.price, columns.qty, state["rows"])
     if end < 0:
         return FAIL
-    end = _close_frame(buf, end, framed)
+    end = close_frame(buf, end, framed)
     if end < 0:
         return FAIL
     taken, outcome = _message(buf, state, columns, seen, local_ns)
@@ -392,7 +229,7 @@ def decode_block(buf, state, columns):
             state["lines"] += 1
             continue
         state["at"] = at
-        local_ns = _local_ns(buf, at)
+        local_ns = arrival_ns(buf, at)
         if local_ns == 0:
             return False
         shape = fitting_shape(buf, at, columns.shapes)

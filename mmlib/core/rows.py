@@ -13,7 +13,7 @@ def fill_rows(segments, price, qty, first, index, processors, tick_size, lot_siz
     """Write the rows of segments in the order given.
 
     Args:
-        segments: decode.SEGMENT[m]. price, qty: float64[n], rows of all segments; prices within int32 ticks where used.
+        segments: columns.SEGMENT[m]. price, qty: float64[n], rows of all segments; prices within int32 ticks where used.
         first: int64[m], where the rows of a segment begin.
         index: int64[k], which segment comes when. processors: uint8[k], FLAG_EXCH, FLAG_LOCAL or both.
         tick_size: quote currency. lot_size: base units; a level of under half a lot is a deletion.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mmlib._io import UserError
-from mmlib.core.decode import LARGEST
+from mmlib.core.columns import LARGEST
 from mmlib.core.rows import fill_rows
 from mmlib.dtypes import EVENT, EVENT_KIND_MASK, FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_SNAPSHOT, KIND_TRADE
 from mmlib.market.events import (

@@ -74,9 +74,8 @@ def read_cached(path: Path, files: Sequence[Path], options: ReaderOptions, reade
 def decoder_version() -> str:
     """Hash of the sources that decide what a decoded recording holds."""
     package = Path(__file__).resolve().parents[1]
-    core = [
-        package / "core" / f"{name}.py" for name in ("_jit", "decode", "jsonline", "rows", "shapes", "words")
-    ]
+    names = ("_jit", "columns", "decode", "frame", "jsonline", "rows", "shapes", "words")
+    core = [package / "core" / f"{name}.py" for name in names]
     digest = hashlib.sha256(np.__version__.encode())
     for source in [package / "dtypes.py", *core, *sorted((package / "market").glob("*.py"))]:
         digest.update(source.read_bytes())

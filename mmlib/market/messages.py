@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import orjson
 
-from mmlib.core.decode import (
+from mmlib.core.columns import (
     DECODE,
     EARLIEST_NS,
     LATEST_NS,
     NAME_BYTES,
     Columns,
-    decode_block,
     new_columns,
     with_room,
 )
+from mmlib.core.decode import decode_block
 from mmlib.core.words import SLACK
 from mmlib.dtypes import FLAG_BUY, FLAG_SELL, KIND_CLEAR, KIND_DEPTH, KIND_SNAPSHOT, KIND_TRADE
 from mmlib.market.lines import Lines, Quarantine, read_ahead

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from mmlib._io import UserError
-from mmlib.core.decode import EARLIEST_NS, LARGEST, LATEST_NS
+from mmlib.core.columns import EARLIEST_NS, LARGEST, LATEST_NS
 from mmlib.dtypes import (
     EVENT,
     FLAG_BUY,

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from mmlib._io import UserError
-from mmlib.core.decode import LARGEST
+from mmlib.core.columns import LARGEST
 from mmlib.dtypes import FLAG_BUY, FLAG_SELL
 from mmlib.market.lines import Lines, Quarantine
 
