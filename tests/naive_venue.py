@@ -72,8 +72,8 @@ class NaiveVenue:
 
     def tell(self, ns: int, what: str, o: Own, tick: int = 0, qty: float = 0.0, maker: bool = True) -> None:
         at = ns + self.response(ns)
-        still_queued = [t.at_ns for t in self.told if t.at_ns > ns]
-        told = Told(max([at, *still_queued[-1:]]), ns, what, o.id, tick, qty, maker, o.sent_ns)
+        still_queued = [t.at_ns for t in self.told[-1:] if t.at_ns > ns]
+        told = Told(max([at, *still_queued]), ns, what, o.id, tick, qty, maker, o.sent_ns)
         self.told.append(told)
         self.waiting.append(told)
 

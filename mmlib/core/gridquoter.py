@@ -315,10 +315,10 @@ def quote_grid(quoter, rows, exchange_row, local_row, final, sightings):
             return i, j, why
         if grid["n_sightings"] + control["n_reports"] - grid["reports_read"] > len(sightings):
             return i, j, REPORTS_FULL
+        under_way = grid["request_tail"] > grid["request_head"] or control["last_report_ns"] > now_ns
+        if i >= len(rows) and j >= len(rows) and not under_way:
+            return i, j, DONE  # nothing follows: the step under way does not happen
         _take_in(quoter, now_ns, sightings)
         _forget_read(quoter)
-        under_way = grid["request_tail"] - grid["request_head"] + control["n_reports"]
-        if i >= len(rows) and j >= len(rows) and under_way == 0:
-            return i, j, DONE
         _decide(quoter, now_ns)
         grid["next_ns"] += grid["step_ns"]
