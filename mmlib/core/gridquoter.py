@@ -70,8 +70,8 @@ class Quoter(NamedTuple):
         venue: the exchange.
         prices: best prices as we see them (vectors of uint8).
         grid: GRID[1].
-        status: uint8[SLOTS], our orders as we know them; side: int8[SLOTS]; price_ticks: int64[SLOTS]; sent_ns: int64[SLOTS], of
-            the latest request; place: int32[SLOTS], in ``active``.
+        status: uint8[SLOTS], our orders as we know them; side: int8[SLOTS]; price_ticks: int64[SLOTS].
+        sent_ns: int64[SLOTS], of the latest request; place: int32[SLOTS], in ``active``.
         active: int32[SLOTS], the slots in use come first; free: int32[SLOTS], a stack of the others.
         slot_at: int16[capacity], slot + 1 of our order at each tick, 0 for none.
         requests: REQUEST[_RING], under way.

@@ -1,8 +1,8 @@
 """The order book of ``book`` once more, for loops that keep its best prices in registers.
 
 Same rules; the functions here take and return best prices and bounds as numbers instead of writing them to an array, and a
-byte a block of ticks says where anything was ever written, so that clearing a wide book touches little memory. Quantities may be
-float64 (the exchange) or uint8 (a view that only asks whether a level is there). Oracle: ``tests/naive_book.py``.
+byte a block of ticks says where anything was ever written, so that clearing a wide book touches little memory. Quantities may
+be float64 (the exchange) or uint8 (a view that only asks whether a level is there). Oracle: ``tests/naive_book.py``.
 """
 
 from __future__ import annotations
