@@ -106,7 +106,7 @@ def _prefetch(typingctx: Any, array: Any, at: Any) -> Any:
     return types.void(array, types.int64), codegen
 
 
-def _prefetch_python(array: Any, at: int) -> None:
+def _prefetch_python(array: Any, at: Any) -> None:
     return None
 
 
