@@ -283,3 +283,13 @@ def test_a_cancel_of_an_unknown_order_is_refused() -> None:
     with pytest.raises(UserError, match="order 7"):
         replay_orders([], orders, tick_size=TICK, lot_size=LOT, queue_model="log", queue_exponent=1.0, entry_ns=0,
                       response_ns=0, maker_bps=0.0, taker_bps=0.0)  # fmt: skip
+
+
+@pytest.mark.parametrize(("traded", "filled"), [(1.0, 0), (1.2, 0), (1.25, 1), (1.5, 1), (2.0, 1)])
+@pytest.mark.parametrize("model", MODELS)
+def test_half_a_lot_past_the_queue_fills(model, traded, filled) -> None:
+    rows = stream(
+        [(0, "depth", 1, 20, 1.0, 0), (0, "depth", -1, 22, 1.0, 0), (10, "trade", -1, 20, traded, 0)]
+    )
+    fills, _ = ours(rows, commands([(2, 1, 20, "GTC", 1.0, 99)]), model)
+    assert len(fills) == filled
