@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from mmlib.workflow.arguments import parser
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; no traceback reaches the terminal."""
     args = parser().parse_args(argv)
+    args.command = sys.argv[1:] if argv is None else list(argv)
     try:
         return _HANDLERS[args.verb](args)
     except UserError as exc:
@@ -137,6 +139,19 @@ def _status(args: argparse.Namespace) -> int:
     return 0
 
 
+def _replay(args: argparse.Namespace) -> int:
+    from mmlib.workflow import own_orders
+
+    given = {name: value for name, value in vars(args).items() if name not in ("verb", "workspace", "json")}
+    paths = ("orders", "output", "order_latency", "actual")
+    given |= {name: Path(given[name]).expanduser() for name in paths if given[name] is not None}
+    recordings = tuple(Path(path).expanduser() for path in given.pop("recording"))
+    command = shlex.join(["finishline", *args.command])
+    done = own_orders.replay(own_orders.ReplayOptions(recordings=recordings, **given | {"command": command}))
+    print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
+    return 0
+
+
 def _report(args: argparse.Namespace) -> int:
     from mmlib.workflow.site import build_site
 
@@ -219,6 +234,7 @@ _HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "baseline": _baseline,
     "rollback": _rollback,
     "status": _status,
+    "replay": _replay,
     "report": _report,
     "lab": _lab,
     "doctor": _doctor,

@@ -87,6 +87,63 @@ FILL = np.dtype(
     ]
 )
 
+# --- a user's own orders ------------------------------------------------------------------------------------------
+
+ORDER_ROW = np.dtype(
+    [
+        ("ts_ns", "i8"),  # when the request left, local clock after correction
+        ("order_id", "i8"),
+        ("qty", "f8"),  # base units; not read for a cancel
+        ("price_ticks", "i4"),  # not read for a cancel or a market order
+        ("action", "u1"),  # Action
+        ("side", "i1"),  # +1 buy, -1 sell
+        ("tif", "u1"),  # TimeInForce
+        ("kind", "u1"),  # OrderKind
+    ]
+)
+"""One request of a user's own bot, 32 bytes."""
+
+ORDER_FILL = np.dtype(
+    [
+        ("exch_ts_ns", "i8"),  # when it was executed, exchange clock
+        ("local_ts_ns", "i8"),  # when we learnt of it, local clock
+        ("order_id", "i8"),
+        ("price", "f8"),  # quote currency
+        ("qty", "f8"),  # base units
+        ("fee", "f8"),  # quote currency; negative is a rebate
+        ("queue_ahead_at_entry", "f8"),  # base units ahead when the order came to rest; 0 for a taker
+        ("side", "i1"),  # +1 our buy, -1 our sell
+        ("liquidity", "u1"),  # Liquidity
+        ("_pad", "u1", (6,)),
+    ]
+)
+
+
+class Action(IntEnum):
+    """What a request asks for."""
+
+    NEW = 0
+    CANCEL = 1
+
+
+class TimeInForce(IntEnum):
+    """How long an order lives; the order of a user's CSV values."""
+
+    GTC = 0  # until cancelled
+    GTX = 1  # post only
+    IOC = 2  # immediate or cancel
+    FOK = 3  # fill or kill
+
+
+class OrderKind(IntEnum):
+    """Whether an order names a price."""
+
+    LIMIT = 0
+    MARKET = 1
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
 ARMS = ("A", "B")
 """A is the control, B the treatment; the index is what TICK and FILL hold."""
 

@@ -112,7 +112,7 @@ def merge_order(rows: np.ndarray) -> np.ndarray:
         if e < len(rows) and same:
             out.append((a, FLAG_EXCH | FLAG_LOCAL))
             e, k = e + 1, k + 1
-        elif e < len(rows) and rows[a]["exch_ts_ns"] < rows[b]["exch_ts_ns"]:
+        elif e < len(rows) and tuple(rows[a])[:2] < tuple(rows[b])[:2]:  # exchange time, then arrival
             out.append((a, FLAG_EXCH))
             e += 1
         else:

@@ -80,7 +80,8 @@ def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], verb: str
         (["rollback"], "--reason"),
         (["rollback", "--reason", "  "], "reason"),
         (["rollback", "--flag", "a", "--gradual", "adaptive", "--reason", "x"], "both given"),
-        (["replay"], "invalid choice"),
+        (["repeat"], "invalid choice"),
+        (["replay"], "required: RECORDING"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

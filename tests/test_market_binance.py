@@ -208,6 +208,27 @@ def test_usdm_sequence_gaps_follow_pu(tmp_path: Path) -> None:
     assert read(save(tmp_path / "pu.gz", updates)).quality["sequence_gaps"] == 1
 
 
+def test_coin_margined_futures_count_in_contracts(tmp_path: Path) -> None:
+    """COIN-M messages name the pair as well; quantities are contracts, so the lot is one of them."""
+    more = {"s": "BTCUSD_PERP", "ps": "BTCUSD", "T": T0_MS}
+    lines = [
+        depth(0, [["61000.1", "1200"], ["61000.0", "3"]], [["61000.2", "77"]], 1, 2, pu=0, **more),
+        trade(10, "61000.2", "12", X="MARKET", t=5, s="BTCUSD_PERP"),
+        line(
+            20, {"e": "aggTrade", "E": T0_MS, "a": 1, "f": 5, "l": 5, "p": "1", "q": "2", "m": True, **more}
+        ),
+        depth(30, [["61000.1", "0"]], [], 3, 4, pu=2, **(more | {"T": T0_MS + 30})),
+    ]
+    source = read(save(tmp_path / "coinm.gz", lines), "BTCUSD_PERP")
+    rows = rows_of(source)
+    assert (source.instrument.tick_size, source.instrument.lot_size) == (0.1, 1.0)
+    assert rows["price_ticks"].tolist() == [610001, 610000, 610002, 610002, 610001]
+    assert rows["qty"].tolist() == [1200.0, 3.0, 77.0, 12.0, 0.0]
+    assert (source.quality["ignored"], source.quality["sequence_gaps"]) == (1, 0)
+    assert "without trades" not in source.description
+    assert "without trades" in read(save(tmp_path / "no.gz", lines[:1]), "BTCUSD_PERP").description
+
+
 def test_time_going_backwards_is_counted_and_put_in_order(tmp_path: Path) -> None:
     source = read(save(tmp_path / "back.gz", [GOOD[0], GOOD[2], GOOD[1], GOOD[3]]))
     assert source.quality["time_backwards"] == 1

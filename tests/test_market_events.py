@@ -43,9 +43,10 @@ arrivals = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=
 
 
 @settings(max_examples=200, deadline=None)
-@given(arrivals)
-def test_merge_order_is_the_two_headed_merge(times: list[tuple[int, int]]) -> None:
-    times = sorted(times, key=lambda t: t[1])
+@given(arrivals, st.booleans())
+def test_merge_order_is_the_two_headed_merge(times: list[tuple[int, int]], in_order: bool) -> None:
+    if in_order:
+        times = sorted(times, key=lambda t: t[1])
     rows = make([(e, k, KIND_DEPTH | FLAG_BUY, i, 1.0) for i, (e, k) in enumerate(times)])
     assert events.merge_order(rows).tobytes() == naive.merge_order(rows).tobytes()
 

@@ -11,19 +11,24 @@ import math
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import JIT_DISABLED
+from mmlib.core._jit import jit_borrowing as jit
 
 RISK, LOG, LOG2, POWER, POWER2, POWER3 = 0, 1, 2, 3, 4, 5
 QUEUE_MODELS = {"risk": RISK, "log": LOG, "log2": LOG2, "power": POWER, "power2": POWER2, "power3": POWER3}
+
+_log = (
+    np.log if JIT_DISABLED else math.log
+)  # without compilation, NumPy's gives NaN and infinity where Python raises
 
 
 @jit
 def _prob_cancel_behind(model, exponent, front, back):
     """Probability that a cancellation happened behind our order; ``inf`` counts as one, 0/0 stays NaN."""
     if model == LOG:
-        prob = math.log(1.0 + back) / (math.log(1.0 + back) + math.log(1.0 + front))
+        prob = _log(1.0 + back) / (_log(1.0 + back) + _log(1.0 + front))
     elif model == LOG2:
-        prob = math.log(1.0 + back) / math.log(1.0 + back + front)
+        prob = _log(1.0 + back) / _log(1.0 + back + front)
     elif model == POWER:
         prob = back**exponent / (back**exponent + front**exponent)
     elif model == POWER2:
@@ -31,6 +36,10 @@ def _prob_cancel_behind(model, exponent, front, back):
     else:
         prob = 1.0 - (front / (front + back)) ** exponent
     return 1.0 if np.isinf(prob) else prob
+
+
+if JIT_DISABLED:
+    _prob_cancel_behind = np.errstate(all="ignore")(_prob_cancel_behind)
 
 
 @jit

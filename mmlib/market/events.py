@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmlib.core.rows import merge_clocks
 from mmlib.dtypes import (
     EVENT,
     EVENT_KIND_MASK,
@@ -37,14 +38,15 @@ def correct_clock(events: np.ndarray, base_latency_ns: int = 0) -> int:
     Returns:
         The shift [ns], 0 for none.
     """
-    if not len(events):
-        return 0
-    smallest = int((events["local_ts_ns"] - events["exch_ts_ns"]).min())
-    if smallest >= 0:
-        return 0
-    shift = -smallest + base_latency_ns
+    shift = clock_shift(events["local_ts_ns"] - events["exch_ts_ns"], base_latency_ns)
     events["local_ts_ns"] += shift
     return shift
+
+
+def clock_shift(latency_ns: np.ndarray, base_latency_ns: int) -> int:
+    """By how much local times must move so that no ``int64[n]`` latency is negative [ns]; see `correct_clock`."""
+    smallest = int(latency_ns.min()) if len(latency_ns) else 0
+    return -smallest + base_latency_ns if smallest < 0 else 0
 
 
 def merge_order(rows: np.ndarray) -> np.ndarray:
@@ -55,29 +57,51 @@ def merge_order(rows: np.ndarray) -> np.ndarray:
     exchange time, and a local row.
 
     Args:
-        rows: ``EVENT[n]`` in order of arrival (rows that are not are put so first), without ``FLAG_EXCH``,
-            ``FLAG_LOCAL``.
+        rows: ``EVENT[n]`` in any order, which decides between equal times, without ``FLAG_EXCH``, ``FLAG_LOCAL``.
 
     Returns:
         ``EVENT[m]``, n <= m <= 2n, with the flags set.
 
     Oracle: the two-headed merge of naive_market.merge_order.
     """
-    if (np.diff(rows["local_ts_ns"]) < 0).any():
-        rows = rows[np.argsort(rows["local_ts_ns"], kind="stable")]
-    merged = rows.copy()
-    merged["flags"] |= BOTH
-    if not len(rows):
-        return merged
-    exch_ns = rows["exch_ts_ns"]
+    index, processors = processing_order(rows["exch_ts_ns"], rows["local_ts_ns"])
+    merged = rows[index]
+    merged["flags"] |= processors
+    return merged
+
+
+def processing_order(exch_ns: np.ndarray, local_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order of `merge_order` for things that have two times.
+
+    Args:
+        exch_ns: ``int64[n]``.
+        local_ns: ``int64[n]``.
+
+    Returns:
+        ``int64[m]``, which thing stands where, and ``uint8[m]``, the processors it is for.
+    """
+    if (np.diff(local_ns) < 0).any():
+        return _merged(np.ascontiguousarray(exch_ns), np.ascontiguousarray(local_ns))
+    order = np.arange(len(local_ns))
+    processors = np.full(len(order), BOTH, np.uint8)
+    if not len(order):
+        return order, processors
     latest_ns = np.maximum.accumulate(exch_ns)
     late = np.flatnonzero(exch_ns < latest_ns)
-    merged["flags"][late] = rows["flags"][late] | FLAG_LOCAL
+    processors[late] = FLAG_LOCAL
     late = late[np.argsort(exch_ns[late], kind="stable")]
-    overtaken = rows[late]
-    overtaken["flags"] |= FLAG_EXCH
     # At the exchange it stood before the first arrival of something that happened later.
-    return np.insert(merged, np.searchsorted(latest_ns, exch_ns[late], side="right"), overtaken)
+    places = np.searchsorted(latest_ns, exch_ns[late], side="right")
+    return np.insert(order, places, late), np.insert(processors, places, FLAG_EXCH)
+
+
+def _merged(exch_ns: np.ndarray, local_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`processing_order` of things in no order; equal times keep the order given."""
+    n = len(exch_ns)
+    index, processors = np.empty(2 * n, np.int64), np.empty(2 * n, np.uint8)
+    by_exch, by_local = (np.argsort(times, kind="stable") for times in (exch_ns, local_ns))
+    m = merge_clocks(exch_ns, local_ns, by_exch, by_local, index, processors)
+    return index[:m], processors[:m]
 
 
 def snapshot_rows(

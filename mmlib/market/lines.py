@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import orjson
+from isal import isal_zlib
 
 from mmlib._io import UserError, write_atomic
 
+_DAMAGED = cast("type[Exception]", isal_zlib.error)
 _BLOCK = 1 << 17
 _LONGEST_LINE = 1 << 26
 _TEXT_KEPT = 200  # characters of a bad line
@@ -31,26 +34,38 @@ class Lines:
         self.torn = b""
 
     def __iter__(self) -> Iterator[bytes]:
+        for block in self.blocks():
+            lines = block.split(b"\n")
+            lines.pop()
+            yield from lines
+
+    def blocks(self, slack: bytes = b"") -> Iterator[bytes]:
+        """The file in pieces of whole lines, each with its line break and the piece with ``slack`` behind it.
+
+        The last line is given a line break if it lacks it.
+        """
         try:
             with self.path.open("rb") as raw:
-                yield from self._split(raw)
+                yield from self._whole(raw, slack)
         except OSError as exc:
             raise UserError(f"{self.path}: cannot be read ({exc.strerror}); expected a recording") from exc
 
-    def _split(self, raw: BinaryIO) -> Iterator[bytes]:
+    def _whole(self, raw: BinaryIO, slack: bytes) -> Iterator[bytes]:
         tail = b""
         for block in self._blocks(raw):
-            lines = (tail + block).split(b"\n")
-            tail = lines.pop()
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield b"".join((tail, memoryview(block)[:end], slack))
+                tail = b""
+            tail += block[end:]
             if len(tail) > _LONGEST_LINE:
                 raise UserError(
                     f"{self.path}: no line break in {_LONGEST_LINE} bytes; expected a text recording"
                 )
-            yield from lines
         if self.truncated:
             self.torn = tail
         elif tail:
-            yield tail
+            yield tail + b"\n" + slack
 
     def _blocks(self, raw: BinaryIO) -> Iterator[bytes]:
         first = raw.read(_BLOCK)
@@ -59,36 +74,92 @@ class Lines:
                 yield first
                 first = raw.read(_BLOCK)
             return
+        done = 0
         try:
-            yield from self._inflate(raw, first)
+            for content in _inflate(raw, first, isal_zlib.decompressobj):
+                yield content
+                done += len(content)
+        except (_DAMAGED, EOFError):  # zlib says what a damaged stream still gives
+            raw.seek(0)
+            for content in self._careful(raw):
+                yield content[max(done, 0) :]
+                done -= len(content)
+
+    def _careful(self, raw: BinaryIO) -> Iterator[bytes]:
+        """The content of a damaged gzip stream as far as it goes; sets `truncated`."""
+        kept = _Salvage()
+        try:
+            yield from _inflate(raw, raw.read(_BLOCK), kept.decompressobj)
         except zlib.error:
+            yield from kept.rest()
+            self.truncated = True
+        except EOFError:
             self.truncated = True
 
-    def _inflate(self, raw: BinaryIO, block: bytes) -> Iterator[bytes]:
-        inflater = zlib.decompressobj(31)
-        while block:
-            before = inflater.copy()
-            try:
-                content = inflater.decompress(block)
-            except zlib.error:
-                yield from _salvage(before, block)
-                raise
-            yield content
-            rest = inflater.unused_data.lstrip(b"\0")
-            if inflater.eof and rest:  # another member follows
-                inflater, block = zlib.decompressobj(31), rest
-            else:
-                block = raw.read(_BLOCK)
-                if inflater.eof and block.strip(b"\0"):
-                    inflater = zlib.decompressobj(31)
-        self.truncated = not inflater.eof
+
+def _inflate(raw: BinaryIO, block: bytes, new: Callable[[int], Any]) -> Iterator[bytes]:
+    """Content of a gzip stream of any number of members.
+
+    Raises:
+        EOFError: it ends inside a member.
+    """
+    inflater = new(31)
+    while block:
+        yield inflater.decompress(block)
+        rest = inflater.unused_data.lstrip(b"\0")
+        if inflater.eof and rest:  # another member follows
+            inflater, block = new(31), rest
+        else:
+            block = raw.read(_BLOCK)
+            if inflater.eof and block.strip(b"\0"):
+                inflater = new(31)
+    if not inflater.eof:
+        raise EOFError
 
 
-def _salvage(inflater: Any, block: bytes) -> Iterator[bytes]:
-    """What a damaged block still gives, byte by byte up to the damage."""
-    with contextlib.suppress(zlib.error):
-        for at in range(len(block)):
-            yield inflater.decompress(block[at : at + 1])
+class _Salvage:
+    """Inflaters that remember how they were before the last block, so that a damaged one can be taken byte by byte."""
+
+    def __init__(self) -> None:
+        self._inflater: Any = None
+        self._before: Any = None
+        self._block = b""
+
+    def decompressobj(self, wbits: int) -> _Salvage:
+        """A further member begins."""
+        self._inflater = zlib.decompressobj(wbits)
+        return self
+
+    def decompress(self, block: bytes) -> bytes:
+        """See zlib."""
+        self._before, self._block = self._inflater.copy(), block
+        return bytes(self._inflater.decompress(block))
+
+    @property
+    def unused_data(self) -> bytes:
+        """See zlib."""
+        return bytes(self._inflater.unused_data)
+
+    @property
+    def eof(self) -> bool:
+        """See zlib."""
+        return bool(self._inflater.eof)
+
+    def rest(self) -> Iterator[bytes]:
+        """What the damaged block still gives, byte by byte up to the damage."""
+        with contextlib.suppress(zlib.error):
+            for at in range(len(self._block)):
+                yield self._before.decompress(self._block[at : at + 1])
+
+
+def read_ahead(items: Iterable[bytes]) -> Iterator[bytes]:
+    """The same items, each made in a thread while the one before is worked on."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, iterator, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, iterator, None)
+            yield item
 
 
 class Quarantine:
@@ -111,9 +182,18 @@ class Quarantine:
         """Write ``<file>.quarantine.jsonl`` below ``directory``; nothing for no bad lines or no directory."""
         if directory is None or not self.count:
             return None
+        return write_atomic(directory / self.name, self.text())
+
+    @property
+    def name(self) -> str:
+        """Name of the file that `save` writes."""
+        return f"{self.path.name}.quarantine.jsonl"
+
+    def text(self) -> bytes:
+        """What `save` writes; empty for no bad lines."""
         kept = list(self._kept)
         if self.count > len(kept):
             kept.append(
                 orjson.dumps({"file": self.path.name, "reason": f"{self.count - len(kept)} more, not kept"})
             )
-        return write_atomic(directory / f"{self.path.name}.quarantine.jsonl", b"\n".join(kept) + b"\n")
+        return b"".join(entry + b"\n" for entry in kept)

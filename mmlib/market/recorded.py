@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mmlib._io import UserError
+from mmlib._io import UserError, sha256_file, sha256_json
 from mmlib.dtypes import Grade
 from mmlib.market.events import book_before, snapshot_rows
-from mmlib.market.lines import Lines
 from mmlib.market.source import CHUNK_ROWS, FeedLatency, Instrument
 
 _SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
+class Span:
+    """First and last times of a recording's rows [ns]."""
+
+    exch_first: int
+    exch_last: int
+    local_first: int
+    local_last: int
+
+    @classmethod
+    def of(cls, events: np.ndarray) -> Span:
+        """The span of EVENT[n], n >= 1."""
+        exch_ns, local_ns = events["exch_ts_ns"], events["local_ts_ns"]
+        return cls(int(exch_ns.min()), int(exch_ns.max()), int(local_ns.min()), int(local_ns.max()))
+
+
+@dataclass(frozen=True)
 class Recording:
     """What a reader hands over."""
 
-    events: np.ndarray  # EVENT[n], n >= 1, in processing order, with processor flags
+    events: (
+        np.ndarray
+    )  # EVENT[n], n >= 1, in processing order, with processor flags; may be mapped from a file
     instrument: Instrument
     description: str
     sha256: str
     refresh_ms: np.ndarray  # float64[1001], see `Source.refresh_ms`
     refresh_label: str
     quality: dict[str, int]
+    quarantined: Mapping[str, bytes] = field(default_factory=dict)  # file in the quarantine -> JSON Lines
+    span: Span | None = None  # of the events, where it is known already
 
 
 @dataclass(frozen=True)
@@ -39,6 +58,18 @@ class ReaderOptions:
     instrument: Instrument | None  # declared by the caller, None to infer it
     latency: FeedLatency
     quarantine_dir: Path | None
+    sha256: str = ""  # of what is read, where it is known already
+
+    def sha256_of(self, *files: Path) -> str:
+        """SHA-256 of the file, or of the names and hashes of several."""
+        return self.sha256 or sha256_of(files)
+
+
+def sha256_of(files: Sequence[Path]) -> str:
+    """SHA-256 of a file, or of the names and hashes of several."""
+    if len(files) == 1:
+        return sha256_file(files[0])
+    return sha256_json({file.name: sha256_file(file) for file in files})
 
 
 class RecordedSource:
@@ -56,15 +87,16 @@ class RecordedSource:
         self.description = recording.description + (f"; played {tiles} times over" if tiles > 1 else "")
         self._events = recording.events
         self._tiles = tiles
-        times = (self._events["exch_ts_ns"], self._events["local_ts_ns"])
-        first, last = min(int(t.min()) for t in times), max(int(t.max()) for t in times)
+        self._span = recording.span or Span.of(self._events)
+        first = min(self._span.exch_first, self._span.local_first)
+        last = max(self._span.exch_last, self._span.local_last)
         self._shift_ns = ((last - first) // _SECOND_NS + 1) * _SECOND_NS
-        self.start_ns: int = int(times[1].min())
-        self.end_ns: int | None = int(times[1].max()) + 1 + (tiles - 1) * self._shift_ns
+        self.start_ns: int = self._span.local_first
+        self.end_ns: int | None = self._span.local_last + 1 + (tiles - 1) * self._shift_ns
 
     def chunks(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[np.ndarray]:
         """See `Source.chunks`; every tile but the first begins with a clear of both sides."""
-        last = int(self._events["local_ts_ns"].max())
+        last = self._span.local_last
         for k in range(self._tiles):
             shift = k * self._shift_ns
             start = self.start_ns if start_ns is None else start_ns - shift
@@ -91,15 +123,15 @@ class RecordedSource:
     def _clear(self, shift: int) -> np.ndarray:
         """A clear of both sides at the beginning of a tile."""
         none = np.zeros(0)
-        first_exch = int(self._events["exch_ts_ns"].min())
+        first_exch = self._span.exch_first
         return snapshot_rows(none, none, none, none, first_exch + shift, self.start_ns + shift)
 
-    @staticmethod
-    def _rows(events: np.ndarray, start: int, end: int, shift: int) -> Iterator[np.ndarray]:
-        """Rows with local times in ``[start, end)``, shifted, in chunks."""
+    def _rows(self, events: np.ndarray, start: int, end: int, shift: int) -> Iterator[np.ndarray]:
+        """Copies of rows with local times in ``[start, end)``, shifted, in chunks."""
+        whole = events is self._events and start <= self._span.local_first and end > self._span.local_last
         for at in range(0, len(events), CHUNK_ROWS):
-            part = events[at : at + CHUNK_ROWS]
-            part = part[_arrivals(part, start, end)]
+            view = events[at : at + CHUNK_ROWS]
+            part = np.array(view) if whole else view[_arrivals(view, start, end)]
             if len(part):
                 part["exch_ts_ns"] += shift
                 part["local_ts_ns"] += shift
@@ -118,19 +150,9 @@ def open_recording(path: Path, options: ReaderOptions, tiles: int) -> RecordedSo
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or directory; expected a recording")
-    uri = f"recording:{path}"
-    if path.is_dir() or "market-depth" in path.name:
-        from mmlib.market.topbook import read_topbook
+    from mmlib.market import formats
 
-        return RecordedSource(uri, read_topbook(path, options), tiles)
-    first = next((line for line in Lines(path) if line.strip()), None)
-    if first is None:
-        raise UserError(f"{path}: nothing in it; expected a recording")
-    if first.startswith(b"time_seconds"):
-        raise UserError(f"{path}: not named *market-depth.csv[.gz]; expected the depth file or its directory")
-    from mmlib.market.binance import read_binance
-
-    return RecordedSource(uri, read_binance(path, options), tiles)
+    return RecordedSource(f"recording:{path}", formats.read_any(path, options), tiles)
 
 
 def count_gaps(local_ns: np.ndarray, longest_ns: int = 60 * _SECOND_NS) -> int:

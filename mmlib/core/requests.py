@@ -1,0 +1,102 @@
+"""Replays requests that are known beforehand: a user's own orders against a recording.
+
+Nothing that happens changes what such a user sends, so no local view is needed: the exchange meets market rows and requests in
+the order of its own clock, rows first at equal times.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core.marketpass import exchange_until
+from mmlib.core.matching import on_cancel, on_new, room_for_new
+from mmlib.core.orderlatency import entry_latency_ns
+from mmlib.core.venue import N_ASKS, N_BIDS, NEED_ROWS, REACHED, REPORTS_FULL
+from mmlib.dtypes import Action
+
+DONE = 4
+"""Every row and every request is processed (the other reasons to come back are those of ``venue``)."""
+
+REQUEST = np.dtype(
+    [
+        ("sent_ns", "i8"),  # local clock
+        ("arrives_ns", "i8"),  # exchange clock; -1 when it is refused on the way
+        ("slot", "i4"),
+        ("action", "u1"),
+        ("_pad", "u1", (3,)),
+    ]
+)
+
+_NEVER = np.int64(2**62)
+
+
+@jit
+def arrivals(latency, requests):
+    """Fill in when each request reaches the exchange: none overtakes another.
+
+    Args:
+        latency: orderlatency.Latency.
+        requests: REQUEST[n] in order of ``sent_ns``.
+    """
+    last = np.int64(0)
+    for i in range(len(requests)):
+        request = requests[i]
+        entry_ns = entry_latency_ns(latency, request["sent_ns"])
+        if entry_ns < 0:
+            request["arrives_ns"] = -1
+            continue
+        last = max(request["sent_ns"] + entry_ns, last)
+        request["arrives_ns"] = last
+
+
+@jit
+def _serve(venue, request):
+    """One request at its time of arrival; returns False when the reports have no room for it."""
+    slot = request["slot"]
+    resting = venue.edge[N_BIDS] + venue.edge[N_ASKS]
+    room = len(venue.reports) - venue.control[0]["n_reports"]
+    if request["action"] == Action.CANCEL:
+        if room < 1 + resting:
+            return False
+        venue.own[slot]["sent_ns"] = request["sent_ns"]
+        on_cancel(venue, slot, request["arrives_ns"])
+        return True
+    if room < room_for_new(venue, slot) + resting:
+        return False
+    venue.own[slot]["sent_ns"] = request["sent_ns"]
+    on_new(venue, slot, request["arrives_ns"])
+    return True
+
+
+@jit
+def serve_requests(venue, rows, start, final, requests, first, end_ns):
+    """Replay market rows and requests until something more is needed.
+
+    Args:
+        venue: venue.Venue. rows: EVENT[n]; start: first row not yet processed.
+        final: whether no rows follow.
+        requests: REQUEST[m] in order of ``sent_ns``; first: the first not yet served.
+        end_ns: local time of the last row, once ``final``; requests sent later are not served.
+
+    Returns:
+        ``(row, request, why)``: where to go on, and NEED_ROWS, REPORTS_FULL, NEED_TICKS or DONE.
+    """
+    i, k = start, first
+    while True:
+        while k < len(requests) and requests[k]["arrives_ns"] < 0:
+            k += 1
+        limit_ns = _NEVER
+        if k < len(requests):
+            limit_ns = requests[k]["arrives_ns"]
+        i, why = exchange_until(venue, rows, i, limit_ns)
+        if why == NEED_ROWS:
+            if not final:
+                return i, k, NEED_ROWS
+            if k >= len(requests) or requests[k]["sent_ns"] > end_ns:
+                return i, k, DONE
+        elif why != REACHED:
+            return i, k, why
+        if not _serve(venue, requests[k]):
+            return i, k, REPORTS_FULL
+        k += 1
