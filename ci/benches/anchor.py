@@ -13,15 +13,15 @@ from numba import njit
 from mmlib.core.gridquoter import SIGHTING
 from mmlib.dtypes import EVENT
 
-QUEUES: Mapping[str, tuple[str, tuple[float, ...]]] = {
-    "risk": ("risk_adverse_queue_model", ()),
-    "log": ("log_prob_queue_model", ()),
-    "log2": ("log_prob_queue_model2", ()),
-    "power": ("power_prob_queue_model", (1.0,)),
-    "power2": ("power_prob_queue_model2", (2.0,)),
-    "power3": ("power_prob_queue_model3", (3.0,)),
+QUEUES: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
+    "risk": ("risk", "risk_adverse_queue_model", ()),
+    "log": ("log", "log_prob_queue_model", ()),
+    "log2": ("log2", "log_prob_queue_model2", ()),
+    "power2": ("power", "power_prob_queue_model", (2.0,)),
+    "power2_2": ("power2", "power_prob_queue_model2", (2.0,)),
+    "power3_3": ("power3", "power_prob_queue_model3", (3.0,)),
 }
-"""Our name of a queue model: the builder's method and its arguments."""
+"""A queue model and its exponent: our name of the model, the builder's method and its arguments."""
 
 _ROI = 0.05
 """Its vector book is given the range that traded and this share beyond, which is what makes it fast."""
@@ -101,7 +101,7 @@ def asset(
     data: np.ndarray, queue: str, tick_size: float, lot_size: float, latency: np.ndarray | None, const_ns: int
 ) -> Any:
     """An asset of hftbacktest over rows in memory. It keeps no reference to ``data`` and ``latency`` (of ``latency_rows``)."""
-    name, arguments = QUEUES[queue]
+    _, name, arguments = QUEUES[queue]
     built = hft.BacktestAsset().data(data).linear_asset(1.0)
     if latency is None:
         built = built.constant_order_latency(const_ns, const_ns)

@@ -123,7 +123,7 @@ class Bench:
 
     def our_run(self, preset: str, queue: str, feed: bool) -> tuple[float, np.ndarray]:
         """Seconds and sightings of ours."""
-        o, exponents = self.options, anchor.QUEUES[queue][1]
+        o, (model, _, exponents) = self.options, anchor.QUEUES[queue]
         took, (seen, _) = timed(
             lambda: run_grid(
                 self.ours,
@@ -132,7 +132,7 @@ class Bench:
                 lot_size=o.lot_size,
                 order_qty=o.order_qty,
                 max_position=o.max_position,
-                queue_model=queue,
+                queue_model=model,
                 queue_exponent=exponents[0] if exponents else 0.0,
                 entry_ns=_CONSTANT_NS,
                 response_ns=_CONSTANT_NS,
