@@ -15,6 +15,9 @@ from mmlib.dtypes import GuardLevel
 from mmlib.engine.params import arm_params
 from mmlib.market.source import Instrument
 
+# uncompiled, NumPy warns of the wrap-around that the hash is made of
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in scalar multiply:RuntimeWarning")
+
 S = 1_000_000_000
 NOW = 1_700_000_000 * S
 INSTRUMENT = Instrument("TEST", 0.1, 0.001)
