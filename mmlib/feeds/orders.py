@@ -68,7 +68,7 @@ class _Cells:
         """One of a few words, in upper or lower case."""
         found = known.get(self.cells[column].lower())
         if found is None:
-            self.refuse(column, " or ".join(known))
+            self.refuse(column, " or ".join(word or "nothing" for word in known))
         return found
 
     def positive(self, column: str) -> float:
