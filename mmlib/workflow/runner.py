@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.dtypes import Status
@@ -102,7 +99,7 @@ def run_step(
     """
     step, started, clock = item.step, now_iso(), time.monotonic()
     final = runs.runs_dir(ws) / run_id / f"{step.record}.ipynb"
-    unfinished = final.with_name(f".{step.record}.partial.ipynb")
+    partial = final.with_name(f".{step.record}.partial.ipynb")
     print_hash = fingerprint(ws, item)
 
     def tell(kind: str, **details: Any) -> None:
@@ -114,10 +111,13 @@ def run_step(
     failure: Failure | None = None
     interrupted: BaseException | None = None
     try:
-        failure = _execute(ws, item, unfinished, run_id, tell)
+        failure = _execute(ws, item, partial, run_id, tell)
     except KeyboardInterrupt as exc:
         failure, interrupted = Failure(FAILED, "KeyboardInterrupt", "interrupted", None), exc
-    notebook = _settle(unfinished, final, item)
+        logging.getLogger("asyncio").setLevel(
+            logging.CRITICAL
+        )  # it would print the kernel's traceback on the way out
+    notebook = _settle(partial, final, item)
     record = _record_of(notebook, step, failure)
     outcome = RunOutcome(
         step, _returncode(record, failure), record.status, notebook, time.monotonic() - clock, why(record)
@@ -209,19 +209,16 @@ def _execute(ws: Path, item: Planned, output: Path, run_id: str, tell: Callable[
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
-        _interruptible(
-            partial(
-                papermill.execute_notebook,
-                str(item.notebook),
-                str(output),
-                parameters=item.json_params(),
-                kernel_name=KERNEL,
-                progress_bar=False,
-                start_timeout=_START_TIMEOUT_S,
-                cwd=str(ws),
-                on_cell_start=cell_starts,
-                config=_kernel_config(),
-            )
+        papermill.execute_notebook(
+            str(item.notebook),
+            str(output),
+            parameters=item.json_params(),
+            kernel_name=KERNEL,
+            progress_bar=False,
+            start_timeout=_START_TIMEOUT_S,
+            cwd=str(ws),
+            on_cell_start=cell_starts,
+            config=_kernel_config(),
         )
     except papermill.PapermillExecutionError as exc:
         code = BAD_INPUT if exc.ename == UserError.__name__ else FAILED
@@ -235,41 +232,6 @@ def _execute(ws: Path, item: Planned, output: Path, run_id: str, tell: Callable[
             else:
                 os.environ[name] = value
     return None
-
-
-def _interruptible(work: Callable[[], object]) -> None:
-    """Run ``work`` in a thread of its own, so that Ctrl-C always ends it.
-
-    In the main thread the notebook client takes SIGINT over and asks the kernel to leave; while the kernel is busy that
-    can be lost. Here this thread hears it, kills the kernel, and the client finds it dead.
-    """
-    from jupyter_core.utils import ensure_event_loop
-
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as exc:  # handed over to the waiting thread
-            raised.append(exc)
-        finally:
-            ensure_event_loop().close()  # the client made one for this thread
-
-    worker = threading.Thread(target=run, name="papermill")
-    worker.start()
-    try:
-        while worker.is_alive():
-            worker.join(0.2)
-    except KeyboardInterrupt:
-        children = psutil.Process().children(recursive=True)
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs(children, timeout=5)
-        worker.join()
-        raise
-    if raised:
-        raise raised[0]
 
 
 def _kernel_config() -> Any:
@@ -288,18 +250,18 @@ def _count_cells(item: Planned) -> int:
         return 0
 
 
-def _settle(unfinished: Path, final: Path, item: Planned) -> Path | None:
+def _settle(partial: Path, final: Path, item: Planned) -> Path | None:
     """Give the executed notebook its name, and metadata with paths that mean something elsewhere."""
-    if not unfinished.is_file():
+    if not partial.is_file():
         return None
     try:
-        payload = json.loads(unfinished.read_text(encoding="utf-8"))
+        payload = json.loads(partial.read_text(encoding="utf-8"))
         payload["metadata"]["papermill"].update(input_path=item.notebook.name, output_path=final.name)
     except (ValueError, KeyError, TypeError):
-        unfinished.replace(final)
+        partial.replace(final)
         return final
     write_atomic(final, json.dumps(payload, indent=1, ensure_ascii=False) + "\n")
-    unfinished.unlink()
+    partial.unlink()
     return final
 
 
