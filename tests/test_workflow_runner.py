@@ -116,7 +116,8 @@ def test_interrupt_keeps_the_notebook_and_says_so(tmp_path: Path) -> None:
     )
     notebook = write_notebook(tmp_path / "01_prep.ipynb", [cell], PREP_PARAMS)
     code = (
-        "import pathlib, sys\nfrom mmlib import cli\nfrom mmlib.workflow import plan\n"
+        "import pathlib, signal, sys\nfrom mmlib import cli\nfrom mmlib.workflow import plan\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         f"plan.notebooks_dir = lambda: pathlib.Path({str(notebook.parent)!r})\n"
         "plan._step_file = lambda *_: {}\n"
         f"sys.exit(cli.main(['run', '--step', '1', '--workspace', {str(tmp_path / 'ws')!r}]))"
