@@ -316,7 +316,7 @@ def quote_grid(quoter, rows, exchange_row, local_row, final, sightings):
         if grid["n_sightings"] + control["n_reports"] - grid["reports_read"] > len(sightings):
             return i, j, REPORTS_FULL
         under_way = grid["request_tail"] > grid["request_head"] or control["last_report_ns"] > now_ns
-        if i >= len(rows) and j >= len(rows) and not under_way:
+        if final and i >= len(rows) and j >= len(rows) and not under_way:
             return i, j, DONE  # nothing follows: the step under way does not happen
         _take_in(quoter, now_ns, sightings)
         _forget_read(quoter)

@@ -23,10 +23,16 @@ _SIGHTINGS = 65_536
 
 
 def first_event_ns(rows: np.ndarray) -> int:
-    """Time of the first event, on whichever clock comes first; 0 for none."""
-    exch = rows["exch_ts_ns"][rows["flags"] & FLAG_EXCH != 0][:1]
-    local = rows["local_ts_ns"][rows["flags"] & FLAG_LOCAL != 0][:1]
-    return min([int(t[0]) for t in (exch, local) if len(t)], default=0)
+    """Time of the first event, on whichever clock comes first; 0 for none. Reads no further than it must."""
+    found = []
+    for flag, clock in ((FLAG_EXCH, "exch_ts_ns"), (FLAG_LOCAL, "local_ts_ns")):
+        for start in range(0, len(rows), _CHUNK_ROWS):
+            part = rows[start : start + _CHUNK_ROWS]
+            has = (part["flags"] & flag) != 0
+            if has.any():
+                found.append(int(part[clock][has.argmax()]))
+                break
+    return min(found, default=0)
 
 
 def run_grid(
@@ -70,7 +76,7 @@ def run_grid(
         grid[name] = value
     grid["tick_size"], grid["order_qty"], grid["max_position"] = tick_size, order_qty, max_position
     grid["step_ns"] = step_ns
-    quoter = new_quoter(venue, grid, first_event_ns(rows[:chunk_rows]))
+    quoter = new_quoter(venue, grid, first_event_ns(rows))
     seen, out = np.zeros(_SIGHTINGS, SIGHTING), []
     start, i, j, why = 0, 0, 0, NEED_ROWS
     while why != DONE:
