@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from mmlib._io import UserError
 from mmlib.core import flow
 from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_CLEAR, KIND_TRADE, Grade
-from mmlib.market.simulated import REGIMES
+from mmlib.market.simulated import REGIMES, SimulatedSource, SimulatedStream
 from mmlib.market.source import CHUNK_ROWS, Source, open_source
 from tests import naive_market as naive
 
@@ -24,6 +26,21 @@ BOTH = FLAG_EXCH | FLAG_LOCAL
 
 def stream(source: Source, start: int | None = None, end: int | None = None) -> np.ndarray:
     return np.concatenate([np.zeros(0, EVENT), *source.chunks(start, end)])
+
+
+def simulated(symbol: str, **options: Any) -> SimulatedSource:
+    source = open_source("simulated", symbol, **options)
+    assert isinstance(source, SimulatedSource)
+    return source
+
+
+def run_on(current: SimulatedStream, rows: int, lengths: list[int]) -> np.ndarray:
+    """At least ``rows`` rows of a stream, in calls of the given lengths in turn."""
+    parts: list[np.ndarray] = []
+    while sum(map(len, parts)) < rows:
+        out = np.zeros(lengths[len(parts) % len(lengths)], EVENT)
+        parts.append(out[: current.fill(out)])
+    return np.concatenate(parts)
 
 
 def minutes(source: Source, count: float) -> np.ndarray:
@@ -43,16 +60,49 @@ def test_same_seed_same_stream_and_every_part_of_the_name_matters() -> None:
 
 @pytest.mark.parametrize("sizes", [[64], [65, 1000, 64], [4096]])
 def test_the_stream_does_not_depend_on_how_it_is_cut(sizes: list[int]) -> None:
-    def run(lengths: list[int], want: int) -> np.ndarray:
-        source = open_source("simulated", "ETHUSDT", seed=9)
-        current = source._begin()  # type: ignore[attr-defined]
-        parts: list[np.ndarray] = []
-        while sum(map(len, parts)) < want:
-            out = np.zeros(lengths[len(parts) % len(lengths)], EVENT)
-            parts.append(out[: source._fill(current, out)])  # type: ignore[attr-defined]
-        return np.concatenate(parts)[:want]
+    cut = run_on(simulated("ETHUSDT", seed=9).stream(), 3000, sizes)[:3000]
+    whole = run_on(simulated("ETHUSDT", seed=9).stream(), 3000, [1 << 14])[:3000]
+    assert cut.tobytes() == whole.tobytes()
 
-    assert run(sizes, 3000).tobytes() == run([1 << 14], 3000).tobytes()
+
+def test_a_stream_goes_on_from_its_saved_state_bit_for_bit(tmp_path: Path) -> None:
+    source = simulated("ETHUSDT", seed=9)
+    first = source.stream()
+    run_on(first, 2000, [700])
+    first.params["vol_per_sqrt_s"] *= 3.0  # an incident under way is part of the state
+    first.latency_ms *= 10.0
+    np.savez(tmp_path / "state.npz", **first.state())
+    expected = run_on(first, 3000, [700])
+    second = source.stream()
+    with np.load(tmp_path / "state.npz") as saved:
+        second.restore(saved)
+    assert run_on(second, 3000, [512])[:3000].tobytes() == expected[:3000].tobytes()
+
+
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing() -> None:
+    current = simulated("ETHUSDT", seed=9).stream()
+    before = current.state()
+    for name, wrong in (("lots", before["lots"][:, :4]), ("keys", before["keys"].astype("f8"))):
+        with pytest.raises(UserError, match=name):
+            current.restore(before | {"rng": before["rng"] + 1, name: wrong})
+    with pytest.raises(UserError, match="counts: nothing"):
+        current.restore({name: value for name, value in before.items() if name != "counts"})
+    assert all((current.state()[name] == value).all() for name, value in before.items())
+
+
+def test_calls_end_after_the_time_asked_for_so_that_incidents_have_exact_bounds() -> None:
+    source = simulated("BTCUSDT", seed=4)
+    whole = run_on(source.stream(), 4000, [1 << 14])
+    until = source.start_ns + 60 * SECOND
+    current, out = source.stream(), np.zeros(1 << 14, EVENT)
+    n = current.fill(out, until)
+    assert out[:n].tobytes() == whole[:n].tobytes()
+    late = np.unique(out["exch_ts_ns"][:n][out["exch_ts_ns"][:n] >= until])
+    assert len(late) == 1 and late[0] == current.exch_ns
+    assert current.fill(out, until) == 0
+    current.params["rate_per_s"] *= 20.0
+    n = current.fill(out, until + 5 * SECOND)
+    assert len(np.unique(out["exch_ts_ns"][:n])) > 5 * 20 * 10
 
 
 def test_a_window_is_the_stream_from_there_on_after_a_picture_of_the_book() -> None:
@@ -113,13 +163,13 @@ def test_the_book_is_never_crossed_or_empty(symbol: str, regime: str) -> None:
 
 def minute_moves(regime: str, days: int) -> np.ndarray:
     """Relative moves of the centre over about a minute, scaled to the square root of a day."""
-    source = open_source("simulated", "ETHUSDT", seed=2, market={"regime": regime, "rate_per_s": 1.0})
-    current, out = source._begin(), np.zeros(200, EVENT)  # type: ignore[attr-defined]
+    source = simulated("ETHUSDT", seed=2, market={"regime": regime, "rate_per_s": 1.0})
+    current, out = source.stream(), np.zeros(200, EVENT)
     times, centres = [], []
     while not times or times[-1] - source.start_ns < days * 86_400 * SECOND:
-        source._fill(current, out)  # type: ignore[attr-defined]
-        times.append(int(current.state["exch_ns"][0]))
-        centres.append(float(current.state["centre_ticks"][0]))
+        current.fill(out)
+        times.append(int(current.flow_state["exch_ns"][0]))
+        centres.append(float(current.flow_state["centre_ticks"][0]))
     return np.diff(np.log(centres)) / np.sqrt(np.diff(times) / (86_400.0 * SECOND))
 
 
@@ -155,15 +205,15 @@ import hashlib, numpy as np
 from mmlib.dtypes import EVENT
 from mmlib.market.source import open_source
 source = open_source("simulated", "BTCUSDT", seed=6)
-current, out = source._begin(), np.zeros(1500, EVENT)
-print(hashlib.sha256(out[: source._fill(current, out)].tobytes()).hexdigest())
+current, out = source.stream(), np.zeros(1500, EVENT)
+print(hashlib.sha256(out[: current.fill(out)].tobytes()).hexdigest())
 """
 
 
 def test_compiled_and_interpreted_runs_agree_bit_for_bit() -> None:
-    source = open_source("simulated", "BTCUSDT", seed=6)
-    current, out = source._begin(), np.zeros(1500, EVENT)  # type: ignore[attr-defined]
-    compiled = hashlib.sha256(out[: source._fill(current, out)].tobytes()).hexdigest()  # type: ignore[attr-defined]
+    source = simulated("BTCUSDT", seed=6)
+    current, out = source.stream(), np.zeros(1500, EVENT)
+    compiled = hashlib.sha256(out[: current.fill(out)].tobytes()).hexdigest()
     env = dict(os.environ, NUMBA_DISABLE_JIT="1")
     shown = subprocess.run(
         [sys.executable, "-W", "error", "-c", _INTERPRETED],

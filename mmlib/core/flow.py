@@ -287,26 +287,29 @@ def _refill(p, s, rng, d, keys, lots, counts, n, out):
 
 
 @jit
-def simulate(params, state, rng, keys, lots, counts, latency_ms, out):
+def simulate(params, state, rng, keys, lots, counts, latency_ms, until_ns, out):
     """Continue the stream: fill ``out`` with whole messages and return the number of rows written.
 
     The stream does not depend on how it is cut: messages never straddle two calls, and everything that the
     next one needs is in the arguments. Exchange and local times never go back.
 
     Args:
-        params: ``FLOW_PARAMS[1]``.
+        params: ``FLOW_PARAMS[1]``, read anew at each call: what changes there between two calls holds from
+            the next message on.
         state: ``FLOW_STATE[1]``, changed in place, as are the next four.
         rng: ``int64[4]``, generator state.
         keys: ``int64[2, DEPTH]``, ticks signed so that they ascend away from the touch.
         lots: ``float64[2, DEPTH]``, whole lots.
         counts: ``int64[2]``, levels in use, at least one a side.
         latency_ms: ``float64[m]``, m >= 2, quantiles of the feed latency at even probabilities from 0 to 1.
+        until_ns: exchange time; the first message at or after it is the last one of this call, and no
+            message comes of a call that begins there.
         out: ``EVENT[k]``, k >= ROWS_PER_MESSAGE.
     """
     p = params[0]
     s = state[0]
     n = 0
-    while n + ROWS_PER_MESSAGE <= len(out):
+    while n + ROWS_PER_MESSAGE <= len(out) and s["exch_ns"] < until_ns:
         _advance(p, s, rng, latency_ms)
         n = _pick_off(p, s, rng, 0, keys, lots, counts, n, out)
         n = _pick_off(p, s, rng, 1, keys, lots, counts, n, out)

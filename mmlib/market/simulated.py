@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from mmlib.market.source import CHUNK_ROWS, FeedLatency, Instrument
 DEFAULT_START_NS = 1_736_899_200_000_000_000  # 2025-01-15T00:00:00Z
 DEFAULT_RATE_PER_S = 20.0
 _MAX_RATE_PER_S = 100_000.0
+NEVER_NS = np.iinfo(np.int64).max
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,31}")
 
 _KNOWN = {"BTCUSDT": (60_000.0, 0.1, 0.001), "ETHUSDT": (2_500.0, 0.01, 0.001)}
@@ -53,20 +54,74 @@ _TRADE_NOTIONAL = 1_500.0  # median noise trade
 
 
 @dataclass
-class _Flow:
-    """Arguments of the kernel: everything the stream needs to go on."""
+class SimulatedStream:
+    """A simulated market under way: all that its next message depends on.
+
+    ``params`` (``FLOW_PARAMS[1]``) and ``latency_ms`` (``float64[1001]``) are read anew at each `fill`: a
+    scripted incident changes them in place between two calls, and cuts the calls where it begins and ends.
+    """
 
     params: np.ndarray
-    state: np.ndarray
+    latency_ms: np.ndarray
+    flow_state: np.ndarray
     rng: np.ndarray
     keys: np.ndarray
     lots: np.ndarray
     counts: np.ndarray
 
-    def book_rows(self, instrument: Instrument, exch_ns: int, local_ns: int) -> np.ndarray:
-        """The book as a clear and snapshot levels."""
+    @property
+    def exch_ns(self) -> int:
+        """Exchange time of the last message; where the stream begins before the first."""
+        return int(self.flow_state["exch_ns"][0])
+
+    @property
+    def local_ns(self) -> int:
+        """Arrival of the last message."""
+        return int(self.flow_state["local_ns"][0])
+
+    def fill(self, out: np.ndarray, until_ns: int = NEVER_NS) -> int:
+        """Continue the stream into ``EVENT[k]``, k >= ``flow.ROWS_PER_MESSAGE``; rows written.
+
+        Stops before a message that might not fit, or after the first one at or after exchange time
+        ``until_ns``. The stream is the same however it is cut.
+        """
+        return int(
+            flow.simulate(
+                self.params,
+                self.flow_state,
+                self.rng,
+                self.keys,
+                self.lots,
+                self.counts,
+                self.latency_ms,
+                until_ns,
+                out,
+            )
+        )
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything, copied, under the names of the fields: plain arrays that ``np.savez`` takes."""
+        return {field.name: getattr(self, field.name).copy() for field in fields(self)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from a `state`, bit for bit as the stream that gave it.
+
+        Raises:
+            UserError: an array is absent, or of another dtype or shape: the state of another version.
+        """
+        for field in fields(self):
+            held, given = getattr(self, field.name), state.get(field.name)
+            if given is None or given.dtype != held.dtype or given.shape != held.shape:
+                found = "nothing" if given is None else f"{given.dtype}{list(given.shape)}"
+                expected = f"{held.dtype}{list(held.shape)}"
+                raise UserError(f"state of the simulated market: {field.name}: {found}; expected {expected}")
+        for field in fields(self):
+            getattr(self, field.name)[...] = state[field.name]
+
+    def book_rows(self, lot_size: float, exch_ns: int, local_ns: int) -> np.ndarray:
+        """The book as a clear and snapshot levels at the given times."""
         sides = [
-            (sign * self.keys[d, : self.counts[d]], self.lots[d, : self.counts[d]] * instrument.lot_size)
+            (sign * self.keys[d, : self.counts[d]], self.lots[d, : self.counts[d]] * lot_size)
             for d, sign in ((0, -1), (1, 1))
         ]
         return snapshot_rows(*sides[0], *sides[1], exch_ns, local_ns)
@@ -112,13 +167,13 @@ class SimulatedSource:
         if end_ns is not None and end_ns <= start:
             return
         self.quality["rows"] = 0
-        current = self._begin()
-        head = current.book_rows(self.instrument, self.start_ns, self.start_ns)
+        current = self.stream()
+        head = current.book_rows(self.instrument.lot_size, self.start_ns, self.start_ns)
         begun = start == self.start_ns
         while True:
-            out = np.zeros(self._rows_until(end_ns, _times(current)[1]), EVENT)
+            out = np.zeros(self._rows_until(end_ns, current.local_ns), EVENT)
             out[: len(head)] = head
-            n = len(head) + self._fill(current, out[len(head) :])
+            n = len(head) + current.fill(out[len(head) :])
             local_ns = out["local_ts_ns"][:n]
             cut = 0 if begun else int(np.searchsorted(local_ns, start))
             last = n if end_ns is None else int(np.searchsorted(local_ns, end_ns))
@@ -132,7 +187,11 @@ class SimulatedSource:
                 yield out[cut:last]
             if last < n:
                 return
-            head = head[:0] if begun else current.book_rows(self.instrument, *_times(current))
+            head = (
+                head[:0]
+                if begun
+                else current.book_rows(self.instrument.lot_size, current.exch_ns, current.local_ns)
+            )
 
     def _rows_until(self, end_ns: int | None, now_ns: int) -> int:
         """Rows to ask for at once: a whole chunk, or a rough upper estimate where the window is shorter."""
@@ -141,23 +200,11 @@ class SimulatedSource:
         expected = 4.0 * float(self._params["rate_per_s"][0]) * (end_ns - now_ns) / 1e9
         return int(min(CHUNK_ROWS, 1024 + expected))
 
-    def _fill(self, current: _Flow, out: np.ndarray) -> int:
-        """Continue the stream into ``out``; rows written."""
-        return int(
-            flow.simulate(
-                current.params,
-                current.state,
-                current.rng,
-                current.keys,
-                current.lots,
-                current.counts,
-                self._latency_ms,
-                out,
-            )
-        )
+    def stream(self) -> SimulatedStream:
+        """The stream before its first message: an even ladder around the starting price.
 
-    def _begin(self) -> _Flow:
-        """State before the first message: an even ladder around the starting price."""
+        What `chunks` hands out from the start is its ``book_rows`` at ``start_ns`` and then what it fills.
+        """
         ticks = self._price / self.instrument.tick_size
         state = np.zeros(1, flow.FLOW_STATE)
         for name in ("exch_ns", "local_ns", "vol_ns"):
@@ -175,11 +222,8 @@ class SimulatedSource:
         lots = np.zeros((2, flow.DEPTH))
         lots[:, : len(levels)] = max(1.0, math.floor(self._params["level_lots"][0]))
         counts = np.full(2, len(levels), np.int64)
-        return _Flow(self._params, state, _rng(self._seed, self.symbol, self.start_ns), keys, lots, counts)
-
-
-def _times(current: _Flow) -> tuple[int, int]:
-    return int(current.state["exch_ns"][0]), int(current.state["local_ns"][0])
+        rng = _rng(self._seed, self.symbol, self.start_ns)
+        return SimulatedStream(self._params.copy(), self._latency_ms.copy(), state, rng, keys, lots, counts)
 
 
 def _rng(seed: int, symbol: str, start_ns: int) -> np.ndarray:
