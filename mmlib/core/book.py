@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing as jit
 
 BEST_BID, BEST_ASK = 0, 1
 LOW_BID, HIGH_ASK = 2, 3  # outermost level since a deletion emptied that side: no scan goes further

@@ -8,7 +8,7 @@ Oracle: ``tests/naive_exchange.py``.
 from __future__ import annotations
 
 from mmlib.core import queue
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import (
     BEST_ASK,
     BEST_BID,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from mmlib.core import stages
-from mmlib.core._jit import clock_ns, jit
+from mmlib.core._jit import clock_ns
+from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, has_both_sides
 from mmlib.core.exchange import apply_to_book, on_market_row, on_request
 from mmlib.core.state import (

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID, has_both_sides
 from mmlib.core.exchange import push
 from mmlib.core.state import (
