@@ -152,6 +152,17 @@ def _replay(args: argparse.Namespace) -> int:
     return 0
 
 
+def _feeds_verb(args: argparse.Namespace) -> int:
+    from mmlib.workflow import feed_verbs
+
+    if args.action == "schema":
+        print(feed_verbs.schema_text(args.kind))
+        return 0
+    done = feed_verbs.check(Path(args.directory).expanduser(), args.from_ts, args.to_ts)
+    print(json.dumps(done.payload, indent=2) if args.json else done.text)
+    return done.returncode
+
+
 def _report(args: argparse.Namespace) -> int:
     from mmlib.workflow.site import build_site
 
@@ -235,6 +246,7 @@ _HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "rollback": _rollback,
     "status": _status,
     "replay": _replay,
+    "feeds": _feeds_verb,
     "report": _report,
     "lab": _lab,
     "doctor": _doctor,

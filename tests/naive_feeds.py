@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import datetime
 from typing import Any
 
@@ -102,3 +103,49 @@ def _time(value: Any) -> bool:
     except ValueError:
         return False
     return value[10:11] in ("T", "t", " ") and moment.tzinfo is not None and 2000 <= moment.year <= 2261
+
+
+def nanoseconds(value: int | str) -> int:
+    """A time that ``accepts`` took, in nanoseconds since 1970."""
+    if isinstance(value, str) and not value.isdigit():
+        fraction = "".join(re.findall(r"\.(\d+)", value)).ljust(9, "0")
+        moment = datetime.fromisoformat(re.sub(r"\.\d+", "", value))
+        return int(moment.timestamp()) * 10**9 + int(fraction)
+    number = int(value)
+    return number * (10**9 if number < 1e11 else 10**6 if number < 1e14 else 10**3 if number < 1e17 else 1)
+
+
+def read(kind: str, data: bytes) -> tuple[list[dict[str, Any]], list[int]]:
+    """The good lines of a feed file, the first of repeated ones, and the numbers of the bad and the repeated."""
+    good, bad, seen = [], [], set()
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if not raw.strip():
+            continue
+        try:
+            line = raw.decode("utf-8")
+            row = json.loads(line) if accepts(kind, line) else None
+            if "\\u" in line:
+                json.dumps(row, ensure_ascii=False).encode()  # half a surrogate is no text
+        except (ValueError, RecursionError):
+            row = None
+        if row is None:
+            bad.append(number)
+            continue
+        row = {name: row.get(name) for name in _FIELDS[kind]} | {"ts": nanoseconds(row["ts"])}
+        same = ("symbol", "arm", "fill_id") if kind == "fills" else _FIELDS[kind]
+        key = tuple(row[name] if name != "fill_id" else str(row[name]) for name in same)
+        if key in seen:
+            bad.append(number)
+            continue
+        seen.add(key)
+        good.append(row)
+    return good, bad
+
+
+_FIELDS = {
+    "ticks": (
+        *("ts", "symbol", "arm", *_NUMBERS["ticks"], "cache_hit", "used_stale", "deadline_miss"),
+        *("guard_level", "breaker_open", "errors", "scheduled_ts"),
+    ),
+    "fills": ("ts", "symbol", "arm", "side", "liquidity", *_NUMBERS["fills"], "order_id", "fill_id"),
+}

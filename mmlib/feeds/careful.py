@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ import orjson
 from mmlib.feeds.columns import NAT, roles
 from mmlib.feeds.schema import Kind, validator
 from mmlib.feeds.timestamps import to_ns
+
+CUT_SHORT = "; the file ends in this line"
+"""How the reason of a last line ends that was not written whole, or not yet."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -32,6 +35,13 @@ def read_careful(path: Path, kind: Kind) -> tuple[dict[str, list[Any]], list[Bad
     Raises:
         OSError: the file cannot be read.
     """
+    return careful_rows(numbered_lines(path), kind)
+
+
+def careful_rows(
+    lines: Iterable[tuple[int, bytes]], kind: Kind
+) -> tuple[dict[str, list[Any]], list[BadLine]]:
+    """What ``read_careful`` gives, of numbered lines from anywhere, such as a part of a large file."""
     fields = roles(kind)
     times = [name for name, role in fields.items() if role == "time"]
     ids = [name for name, role in fields.items() if role == "id"]
@@ -39,7 +49,7 @@ def read_careful(path: Path, kind: Kind) -> tuple[dict[str, list[Any]], list[Bad
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
     bad: list[BadLine] = []
-    for number, raw in _lines(path):
+    for number, raw in lines:
         try:
             row = orjson.loads(raw)
             check(row)
@@ -47,7 +57,7 @@ def read_careful(path: Path, kind: Kind) -> tuple[dict[str, list[Any]], list[Bad
                 value = row.get(name)
                 row[name] = NAT if value is None else to_ns(value)
         except orjson.JSONDecodeError as exc:
-            cut = "" if raw.endswith(b"\n") else "; the file ends in this line"
+            cut = "" if raw.endswith(b"\n") else CUT_SHORT
             bad.append(BadLine(number, f"not JSON: {exc.msg}{cut}", _text(raw)))
             continue
         except fastjsonschema.JsonSchemaValueException as exc:
@@ -69,10 +79,10 @@ def read_careful(path: Path, kind: Kind) -> tuple[dict[str, list[Any]], list[Bad
 def lines_at(path: Path, numbers: Collection[int]) -> dict[int, str]:
     """Text of the lines with these 1-based numbers."""
     wanted = set(numbers)
-    return {number: _text(raw) for number, raw in _lines(path) if number in wanted}
+    return {number: _text(raw) for number, raw in numbered_lines(path) if number in wanted}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Numbered lines that are not blank, with their line end."""
     with path.open("rb") as handle:
         for number, raw in enumerate(handle, 1):

@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     _add_baseline(verbs)
     _add_rollback(verbs)
     _add_replay(verbs)
+    _add_feeds(verbs)
     _add_others(verbs)
     return top
 
@@ -229,6 +230,26 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(text)
     return value
+
+
+def _add_feeds(verbs: Any) -> None:
+    example = "finishline feeds check /var/lib/mm-bot/feeds\n  finishline feeds schema fills"
+    feeds = _verb(verbs, "feeds", "check feeds, print their schemas", example)
+    actions = feeds.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    check = actions.add_parser(
+        "check",
+        help="what every file of a directory holds, and what is wrong with it",
+        epilog="exit codes:\n  0  every line is good\n  1  lines are in quarantine, repeated or out of order\n"
+        "  2  there are no feeds, or a file cannot be read",
+    )
+    check.add_argument("directory", metavar="DIR", help="holds pipeline_ticks_*.jsonl and fills_*.jsonl")
+    check.add_argument(
+        "--from", dest="from_ts", default="", metavar="ISO", help="first instant (default: all)"
+    )
+    check.add_argument("--to", dest="to_ts", default="", metavar="ISO", help="end, exclusive (default: all)")
+    check.add_argument("--json", action="store_true", help="print the result as JSON")
+    text = actions.add_parser("schema", help="print the JSON Schema of a feed's lines")
+    text.add_argument("kind", nargs="?", choices=("ticks", "fills"), help="default: both, as one object")
 
 
 def _add_others(verbs: Any) -> None:
