@@ -90,6 +90,7 @@ def _execute(
     from mmlib.workflow import verbs
     from mmlib.workflow.params import check_parameters, check_symbols
     from mmlib.workflow.plan import Options
+    from mmlib.workflow.provenance import COMMAND_ENV
 
     for given in steps.values():
         check_parameters(given)
@@ -99,6 +100,7 @@ def _execute(
         sets=parse_sets(getattr(args, "set", [])),
         steps=steps,
     )
+    os.environ[COMMAND_ENV] = shlex.join(["finishline", *args.command])
     done = verbs.execute(_workspace(args), keys, profile=args.profile, options=options, resume=resume)
     print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
     return done.returncode
@@ -164,9 +166,11 @@ def _feeds_verb(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from mmlib.workflow.site import build_site
+    from mmlib.workflow.site import build_single, build_site
 
     index = build_site(_workspace(args))
+    if args.single_file:
+        index = build_single(_workspace(args), Path(args.single_file).expanduser().absolute())
     print(index)
     if args.open:
         import webbrowser

@@ -16,7 +16,7 @@ from mmlib._io import sha256_file
 from mmlib.workflow import runs
 from mmlib.workflow.pages import json_script, notebook_blocks, sanitise
 from mmlib.workflow.readiness import collect, write_readiness
-from mmlib.workflow.site import build_site
+from mmlib.workflow.site import build_single, build_site
 from tests.workflow_fixtures import record_all, result
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -195,9 +195,8 @@ def test_damaged_notebook_becomes_an_error_page(tmp_path: Path) -> None:
     assert "changed after it was recorded" in page
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-def test_figures_are_drawn_from_disk_without_a_network(site: Path, tmp_path: Path) -> None:
+def open_in_browser(page: Path, scratch: Path) -> tuple[str, list[str]]:
+    """The page's elements after its scripts ran without a network, and what the console said."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("no Chromium on this machine; the pages were not opened in a browser")
@@ -207,14 +206,73 @@ def test_figures_are_drawn_from_disk_without_a_network(site: Path, tmp_path: Pat
     flags += (
         "--disable-component-update --disable-sync --proxy-server=127.0.0.1:9 --virtual-time-budget=15000"
     )
-    profile = f"--user-data-dir={tmp_path / 'browser'}"
-    url = (site / "02_shadow.html").as_uri()
-    command = [browser, *flags.split(), profile, "--enable-logging=stderr", "--dump-dom", url]
+    profile = f"--user-data-dir={scratch / 'browser'}"
+    command = [browser, *flags.split(), profile, "--enable-logging=stderr", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert 'data-drawn="yes"' in done.stdout, done.stderr[-2000:]
-    assert "svg" in done.stdout
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_figures_are_drawn_from_disk_without_a_network(site: Path, tmp_path: Path) -> None:
+    shown, console = open_in_browser(site / "02_shadow.html", tmp_path)
+    assert 'data-drawn="yes"' in shown
+    assert "svg" in shown
     assert console == []
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_one_file_holds_it_all_and_draws_it(site: Path, tmp_path: Path) -> None:
+    alone = build_single(site.parents[1], tmp_path / "elsewhere" / "all.html")
+    text = alone.read_text()
+    page = Page(text)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    for address in page.addresses:
+        assert address.startswith("#"), address
+        assert address[1:] in ids, address
+    assert page.handlers == []
+    assert [s for s in page.scripts if "src" in s] == []
+    shown, console = open_in_browser(alone, tmp_path)
+    assert 'data-drawn="yes"' in shown
+    assert console == []
+
+
+def test_a_symbol_that_looks_like_markup_stays_text(tmp_path: Path) -> None:
+    from mmlib.workflow.record import open_step
+
+    evil = "<script>alert(9)</script>"
+    ctx = open_step("soak", workspace=tmp_path)
+    ctx.params["symbols"] = [evil]
+    ctx.finish([result("soak", "FAIL", title=evil)], facts={"symbol": evil})
+    for path in (build_site(tmp_path).parent / "03_soak.html", build_single(tmp_path, tmp_path / "one.html")):
+        assert evil not in path.read_text()
+        assert "&lt;script&gt;alert(9)" in path.read_text()
+
+
+def test_the_front_page_needs_no_script_and_the_history_names_every_run(site: Path) -> None:
+    assert Page((site / "index.html").read_text()).scripts == []
+    manifest = {"status": "FAIL", "seconds": 3.0, "profile": "demo", "started": "2025-01-15T00:00:00Z"}
+    (site.parent / "runs" / "r1" / "02_shadow.json").write_text(json.dumps(manifest))
+    (site.parent / "runs" / "r1" / "03_soak.json").write_text("{")
+    build_site(site.parents[1])
+    text = (site / "runs.html").read_text()
+    assert 'href="../runs/r1/02_shadow.html"' in text
+    assert "demo" in text
+    assert text.count('class="status fail"') == 1
+    assert text.count('class="status error"') == 1
+
+
+def test_a_page_says_where_its_numbers_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmlib.workflow.record import open_step
+
+    monkeypatch.setenv("FINISHLINE_COMMAND", "finishline run --step <prep>")
+    ctx = open_step("prep", workspace=tmp_path)
+    ctx.finish([result("prep")])
+    text = (build_site(tmp_path).parent / "01_prep.html").read_text()
+    for words in ("finishline run --step &lt;prep&gt;", "params/gates.yaml", "numba", "code_sha256"):
+        assert words in text
 
 
 def test_index_says_what_to_do_next_and_what_the_verdict_stands_on(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,62 @@ def test_only_pass_promotes(tmp_path: Path, status: Status) -> None:
     assert found.passed == 8
 
 
-def test_changed_limits_make_a_pass_inconclusive(tmp_path: Path) -> None:
+def test_a_changed_limit_touches_the_steps_that_read_it(tmp_path: Path) -> None:
     record_all(tmp_path)
     gates = tmp_path / "params" / "gates.yaml"
-    gates.write_text(gates.read_text() + "\n# limits were edited\n")
-    found = collect(tmp_path)
-    assert set(found.rows["status"]) == {"INCONCLUSIVE"}
-    assert "params/gates.yaml changed since" in found.rows["why"][0]
+    gates.write_text(gates.read_text() + "\n# a comment decides nothing\n")
+    assert set(collect(tmp_path).rows["status"]) == {"PASS"}
+    before = gates.read_text()
+    gates.write_text(before.replace("source: fetch_md p95 <= 35ms", "source: another word"))
+    rows = collect(tmp_path).rows.set_index("step")
+    assert set(rows.index[rows["status"] == "INCONCLUSIVE"]) == {"prep", "shadow", "daily_ops"}
+    assert "params/gates.yaml changed since; run the step again" in rows.loc["shadow", "why"]
+
+
+def test_a_changed_setting_touches_the_steps_that_run_under_it(tmp_path: Path) -> None:
+    record_all(tmp_path)
+    config, overrides = (tmp_path / "params" / n for n in ("config.yaml", "config.soak_overrides.yaml"))
+    config.write_text(config.read_text() + "\n# a comment decides nothing\n")
+    assert set(collect(tmp_path).rows["status"]) == {"PASS"}
+    overrides.write_text(overrides.read_text() + "\nquoting:\n  order_notional: 1001.0\n")
+    rows = collect(tmp_path).rows.set_index("step")
+    assert set(rows.index[rows["status"] == "INCONCLUSIVE"]) == {"prep", "soak", "ab_10", "ab_50", "ab_100"}
+    assert "params/config.soak_overrides.yaml changed since" in rows.loc["soak", "why"]
+    config.write_text(config.read_text().replace("base_spread_bps: 4.0", "base_spread_bps: 4.5"))
+    rows = collect(tmp_path).rows
+    assert set(rows["status"]) == {"INCONCLUSIVE"}
+    assert rows["why"].str.contains("params/config.yaml").all()
+
+
+def test_files_that_were_read_or_written_are_looked_at_again(tmp_path: Path) -> None:
+    recording, report = tmp_path / "tape.gz", tmp_path / "artifacts" / "reports" / "x.md"
+    report.parent.mkdir(parents=True)
+    recording.write_bytes(b"one")
+    report.write_text("one")
+    ctx = open_step("shadow", workspace=tmp_path, source=f"recording:{recording}")
+    ctx.finish([result("shadow")], grade=Grade.RECORDING, outputs=[report])
+
+    def shadow() -> tuple[str, ...]:
+        return next(s.stale for s in overview(tmp_path) if s.key == "shadow")
+
+    assert shadow() == ()
+    os.utime(recording)  # touched, and the same
+    assert shadow() == ()
+    recording.write_bytes(b"two")
+    assert shadow() == ("tape.gz changed since",)
+    report.unlink()
+    assert shadow() == ("tape.gz changed since", "artifacts/reports/x.md is gone")
+    assert collect(tmp_path).rows.set_index("step").loc["shadow", "status"] == "INCONCLUSIVE"
+
+
+def test_what_builds_on_a_stale_step_is_out_of_date(tmp_path: Path) -> None:
+    record_all(tmp_path)
+    gates = tmp_path / "params" / "gates.yaml"
+    gates.write_text(gates.read_text().replace("source: fetch_md p95 <= 35ms", "source: another word"))
+    stale = {s.key: s.stale for s in overview(tmp_path)}
+    assert stale["shadow"] == ("params/gates.yaml changed since", "Prep and overrides is out of date")
+    assert stale["soak"] == ("Shadow is out of date",)
+    assert stale["dataset"] == ("Soak is out of date",)
 
 
 def test_unknown_grade_is_refused(tmp_path: Path) -> None:

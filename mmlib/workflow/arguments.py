@@ -255,8 +255,18 @@ def _add_feeds(verbs: Any) -> None:
 def _add_others(verbs: Any) -> None:
     status = _verb(verbs, "status", "what ran, what is stale, what is next", "finishline status --json")
     status.add_argument("--json", action="store_true", help="print the result as JSON")
-    report = _verb(verbs, "report", "write the HTML pages of the latest records", "finishline report --open")
+    report = _verb(
+        verbs,
+        "report",
+        "write the HTML pages of the latest records",
+        "finishline report --open\n  finishline report --single-file finish-line.html",
+    )
     report.add_argument("--open", action="store_true", help="open the index page in a browser")
+    report.add_argument(
+        "--single-file",
+        metavar="FILE",
+        help="write everything into this one file as well, for a mail or a ticket",
+    )
     _verb(verbs, "lab", "open the notebooks in JupyterLab", "finishline lab")
     doctor = _verb(verbs, "doctor", "check this machine and workspace", "finishline doctor")
     doctor.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -11,7 +11,7 @@ from typing import Any
 from mmlib._io import sha256_file, sha256_json, write_json
 from mmlib.dtypes import Status
 from mmlib.workflow import runs
-from mmlib.workflow.provenance import code_sha256, param_hashes
+from mmlib.workflow.changes import changed_files, deciding
 from mmlib.workflow.record import StepRecord, latest
 from mmlib.workflow.steps import Step
 from mmlib.workflow.table import explain
@@ -59,13 +59,15 @@ class Failure:
 
 
 def fingerprint(ws: Path, item: Planned) -> str:
-    """Hash of all that decides a result: parameters and their files, code, notebook, records built on."""
+    """Hash of all that decides a result apart from data: parameters, configuration, gates, code, notebook, records built on."""
+    from mmlib.gates.spec import load_gates
+
     index = runs.read_index(ws)
+    sets = item.params.get("sets") or {}
     return sha256_json(
         {
             "params": item.json_params(),
-            "files": param_hashes(ws),
-            "code": code_sha256(),
+            "deciding": deciding(ws, item.step, sets, load_gates(ws)),
             "notebook": sha256_file(item.notebook),
             "upstream": {key: index.get(key, {}).get("run_id") for key in item.step.depends},
         }
@@ -150,11 +152,7 @@ def resumable(ws: Path, item: Planned) -> RunOutcome | None:
     if entry.get("returncode") not in (OK, GATE) or entry.get("fingerprint") != fingerprint(ws, item):
         return None
     record = latest(ws).get(item.step.key)
-    if (
-        record is None
-        or not record.data
-        or not all((ws / out).exists() for out in record.data.get("outputs", {}))
-    ):
+    if record is None or not record.data or any(changed_files(ws, record.data)):
         return None
     seconds = float(entry.get("seconds", 0.0))
     return RunOutcome(

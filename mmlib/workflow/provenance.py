@@ -1,16 +1,42 @@
-"""Hashes that say what a record was made from: package source, parameter files, outputs."""
+"""What a record was made from: hashes of package source, parameter files and data; versions; the command."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
 from collections.abc import Iterable
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mmlib import __version__
 from mmlib._io import sha256_file
 
-PARAM_FILES = ("params/config.yaml", "params/config.soak_overrides.yaml", "params/gates.yaml")
+SOAK_OVERRIDES = "params/config.soak_overrides.yaml"
+PARAM_FILES = ("params/config.yaml", SOAK_OVERRIDES, "params/gates.yaml")
 """Files whose change makes earlier results stale."""
+COMMAND_ENV = "FINISHLINE_COMMAND"
+"""Set by the command line: what the user typed, for the record."""
+MISSING = "missing"
+_PACKAGES = ("numpy", "numba", "pandas", "duckdb", "plotly", "papermill")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Name -> version of Python, this package and what its numbers rest on."""
+    found = {"mm-finishline": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def command() -> str:
+    """The command line that led here, empty for a notebook run by hand."""
+    return os.environ.get(COMMAND_ENV, "")
 
 
 @cache
@@ -41,5 +67,16 @@ def hash_files(ws: Path, paths: Iterable[Path | str]) -> dict[str, str]:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
             name = file.relative_to(base).as_posix() if file.is_relative_to(base) else str(file)
-            hashes[name] = sha256_file(file) if file.is_file() else "missing"
+            hashes[name] = sha256_file(file) if file.is_file() else MISSING
     return hashes
+
+
+def stamps(ws: Path, names: Iterable[str]) -> dict[str, str]:
+    """Path as ``hash_files`` names it -> size and time of change, by which an untouched file is known without reading."""
+    found = {}
+    for name in names:
+        path = ws / name
+        if path.is_file():
+            status = path.stat()
+            found[name] = f"{status.st_size}:{status.st_mtime_ns}"
+    return found

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.dtypes import Grade, Status
-from mmlib.workflow.provenance import param_hashes
+from mmlib.workflow.changes import changes
 from mmlib.workflow.record import StepRecord, latest
-from mmlib.workflow.status import NOT_RUN, parameters_changed
+from mmlib.workflow.status import NOT_RUN
 from mmlib.workflow.steps import ACCEPTANCE, Step
 from mmlib.workflow.table import explain
 from mmlib.workflow.times import now_iso
@@ -100,15 +101,15 @@ class Readiness:
 def collect(ws: Path, evidence_required: Grade | str = Grade.LIVE, rehearsal: bool = False) -> Readiness:
     """Read the latest record of each step and decide.
 
-    A step that never ran is NO_DATA; a damaged record is ERROR; a PASS under parameter files that have
-    changed since is INCONCLUSIVE.
+    A step that never ran is NO_DATA; a damaged record is ERROR; a PASS is INCONCLUSIVE when its configuration, its
+    gates, its data, its outputs or the code have changed since.
 
     Raises:
         UserError: an unknown grade, or a damaged index of runs.
     """
     required = _grade(evidence_required)
-    records, current = latest(ws), param_hashes(ws)
-    rows = tuple(_row(step, records.get(step.key), current) for step in ACCEPTANCE)
+    records = latest(ws)
+    rows = tuple(_row(ws, step, records.get(step.key)) for step in ACCEPTANCE)
     read = [
         r.grade for step in ACCEPTANCE if (r := records.get(step.key)) is not None and r.grade is not None
     ]
@@ -130,13 +131,13 @@ def write_readiness(ws: Path, readiness: Readiness) -> list[Path]:
     return [write_json(ws / JSON_PATH, readiness.to_dict()), write_atomic(ws / REPORT_PATH, text)]
 
 
-def _row(step: Step, record: StepRecord | None, current: dict[str, str]) -> Row:
+def _row(ws: Path, step: Step, record: StepRecord | None) -> Row:
     if record is None:
         return Row(step.key, step.gate, step.requirement, str(Status.NO_DATA), NOT_RUN, "", "", "")
     status, why = record.status, explain(record.gates) or record.reason
-    changed = parameters_changed(record, current) if record.data else ()
+    changed = changes(ws, record)
     if changed:
-        note = f"{', '.join(changed)} changed since; run the step again"
+        note = f"{_few(changed)}; run the step again"
         status = Status.INCONCLUSIVE if status == Status.PASS else status
         why = "; ".join(part for part in (why, note) if part)
     return Row(
@@ -149,6 +150,11 @@ def _row(step: Step, record: StepRecord | None, current: dict[str, str]) -> Row:
         run_id=record.run_id,
         finished=record.finished,
     )
+
+
+def _few(reasons: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(reasons) - most} more" if len(reasons) > most else ""
+    return f"{', '.join(reasons[:most])}{more}"
 
 
 def _grade(value: Grade | str) -> Grade:

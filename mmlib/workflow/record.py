@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Any
 from mmlib._io import UserError, inside, read_json, sha256_file, sha256_json, write_json
 from mmlib.dtypes import Grade, Status
 from mmlib.workflow import runs
+from mmlib.workflow.changes import deciding
 from mmlib.workflow.light import light_jsonschema
 from mmlib.workflow.params import check_parameters
-from mmlib.workflow.provenance import code_sha256, hash_files, param_hashes
+from mmlib.workflow.provenance import (
+    SOAK_OVERRIDES,
+    code_sha256,
+    command,
+    hash_files,
+    param_hashes,
+    stamps,
+    versions,
+)
 from mmlib.workflow.steps import BY_KEY, Step, get_step
 from mmlib.workflow.table import GateTable
 from mmlib.workflow.times import now_iso
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 RUN_ID_ENV = "FINISHLINE_RUN_ID"
 """Set by the runner; a notebook that finds it leaves the index of runs to the runner."""
-SOAK_OVERRIDES = "params/config.soak_overrides.yaml"
 
 
 @dataclass
@@ -43,6 +51,7 @@ class StepContext:
     run_id: str
     managed: bool  # executed by the runner, which indexes the record itself
     started: str
+    deciding: Mapping[str, str]  # hashes of configuration, gates and code when the step was opened
     source: str = ""
     symbols: tuple[str, ...] = ()
     seed: int = 0
@@ -80,7 +89,8 @@ class StepContext:
             grade: where the data came from, None for a step that read none.
             outputs: files (or directories) below the workspace that the step wrote; each is hashed. A desk's own
                 feeds (``feeds:DIR``) are counted among the inputs: the step read them where they are.
-            inputs: data files read; each is hashed beside the parameter files.
+            inputs: data files read; each is hashed beside the parameter files, and so is the recording that the
+                step's source names.
             facts: numbers worth keeping with the record (builtin or NumPy types, nested).
 
         Raises:
@@ -88,9 +98,13 @@ class StepContext:
         """
         from mmlib.gates.result import aggregate
 
-        desk = self._desk_feeds()
-        wrote = [out for out in outputs if desk is None or Path(out).resolve() != desk]
-        read = [*inputs, *([] if desk is None else [desk])]
+        given = self._given_data()
+        wrote = [out for out in outputs if given is None or Path(out).resolve() != given]
+        read = [*inputs, *([] if given is None else [given])]
+        hashes_read, hashes_wrote = (
+            hash_files(self.ws, read),
+            hash_files(self.ws, [self.path(out) for out in wrote]),
+        )
         gates = [plain(result.to_dict()) for result in results]
         verdict = aggregate(results, self.step)
         record = {
@@ -107,8 +121,12 @@ class StepContext:
             "config_sha256": self.config.sha256,
             "gates_sha256": str(self.gates.sha256),
             "code_sha256": code_sha256(),
-            "inputs": {**param_hashes(self.ws), **hash_files(self.ws, read)},
-            "outputs": hash_files(self.ws, [self.path(out) for out in wrote]),
+            "deciding": dict(self.deciding),
+            "inputs": {**param_hashes(self.ws), **hashes_read},
+            "outputs": hashes_wrote,
+            "stamps": stamps(self.ws, [*hashes_read, *hashes_wrote]),
+            "versions": versions(),
+            "command": command(),
             "facts": plain(dict(facts or {})),
         }
         _glue("gates", gates)
@@ -118,10 +136,10 @@ class StepContext:
         note = f"evidence: {record['grade']}" if grade is not None else ""
         return GateTable(self.spec.title, str(verdict.status), gates, note)
 
-    def _desk_feeds(self) -> Path | None:
-        """The directory that ``feeds:DIR`` names, None for every other source."""
+    def _given_data(self) -> Path | None:
+        """The recording or a desk's own feeds that the source names, None for every other source."""
         kind, _, rest = self.source.partition(":")
-        return Path(rest).expanduser().resolve() if kind == "feeds" else None
+        return Path(rest).expanduser().resolve() if kind in ("recording", "feeds") else None
 
 
 def open_step(step: str, *, workspace: str | Path = ".", **parameters: Any) -> StepContext:
@@ -137,24 +155,27 @@ def open_step(step: str, *, workspace: str | Path = ".", **parameters: Any) -> S
     from mmlib.config.load import ensure_params, load_config
     from mmlib.gates.spec import load_gates
 
-    _one_line_errors()
+    _prepare_kernel()
     ws = resolve_workspace(workspace)
     checked = check_parameters(parameters)
     spec = get_step(step, rollout_pct=parameters.get("rollout_pct"))
     if ensure_params(ws):
         print(f"{ws}: had no params/; the shipped ones were copied there")  # noqa: T201  (a notebook's own output)
     overrides = [ws / SOAK_OVERRIDES] if spec.overrides and (ws / SOAK_OVERRIDES).is_file() else []
-    config = load_config(ws, overrides=overrides, sets=parameters.get("sets") or {})
+    sets = parameters.get("sets") or {}
+    config = load_config(ws, overrides=overrides, sets=sets)
+    gates = load_gates(ws)
     managed = os.environ.get(RUN_ID_ENV, "")
     return StepContext(
         ws=ws,
         spec=spec,
         config=config,
-        gates=load_gates(ws),
+        gates=gates,
         params={"workspace": str(workspace), **parameters},
         run_id=runs.check_run_id(managed) if managed else runs.new_run(ws),
         managed=bool(managed),
         started=now_iso(),
+        deciding=deciding(ws, spec, sets, gates),
         source=checked.source,
         symbols=checked.symbols,
         seed=checked.seed,
@@ -338,11 +359,13 @@ def _glue(name: str, data: Any) -> None:
     scrapbook.glue(name, data, encoder="json")
 
 
-def _one_line_errors() -> None:
-    """Let a notebook show a UserError as its one line, without the traceback."""
+def _prepare_kernel() -> None:
+    """Let a notebook show a UserError as its one line, and spare it a second at its first figure."""
     shell = _in_kernel()
     if shell is not None:
         shell.set_custom_exc((UserError,), _show_one_line)
+        with light_jsonschema():
+            import nbformat  # noqa: F401  (plotly asks for it when it shows a figure)
 
 
 def _show_one_line(

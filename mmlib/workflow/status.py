@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmlib.dtypes import Status
-from mmlib.workflow.provenance import PARAM_FILES, code_sha256, param_hashes
+from mmlib.workflow.changes import changes
 from mmlib.workflow.record import StepRecord, latest
 from mmlib.workflow.steps import BY_KEY, STEPS
 from mmlib.workflow.table import explain
@@ -69,11 +69,10 @@ def overview(ws: Path) -> list[StepState]:
         UserError: the index of runs is damaged.
     """
     records = latest(ws)
-    current = param_hashes(ws)
-    return [
-        StepState(step.key, step.title, records.get(step.key), _stale(step.key, records, current))
-        for step in STEPS
-    ]
+    stale: dict[str, tuple[str, ...]] = {}
+    for step in STEPS:  # in the order of dependence
+        stale[step.key] = _stale(ws, step.key, records, stale)
+    return [StepState(step.key, step.title, records.get(step.key), stale[step.key]) for step in STEPS]
 
 
 def next_step(states: list[StepState]) -> str:
@@ -81,25 +80,18 @@ def next_step(states: list[StepState]) -> str:
     return next((s.key for s in states if s.status != Status.PASS or s.stale), "")
 
 
-def parameters_changed(record: StepRecord, current: Mapping[str, str]) -> tuple[str, ...]:
-    """Parameter files that are not what they were when the step ran."""
-    recorded = record.data.get("inputs")
-    if not isinstance(recorded, Mapping):
-        return ()
-    return tuple(name for name in PARAM_FILES if recorded.get(name) != current.get(name))
-
-
-def _stale(key: str, records: Mapping[str, StepRecord], current: Mapping[str, str]) -> tuple[str, ...]:
+def _stale(
+    ws: Path, key: str, records: Mapping[str, StepRecord], stale: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Why a step's record is out of date; ``stale`` holds the answer for every step that it depends on."""
     record = records.get(key)
     if record is None or not record.data:
         return ()
-    reasons = [f"{name} changed since" for name in parameters_changed(record, current)]
-    if record.data.get("code_sha256") != code_sha256():
-        reasons.append("the package's code changed since")
+    reasons = list(changes(ws, record))
     started = str(record.data.get("started", ""))
-    reasons += [
-        f"{BY_KEY[dep].title} ran again since"
-        for dep in BY_KEY[key].depends
-        if dep in records and records[dep].finished > started
-    ]
+    for dep in BY_KEY[key].depends:
+        if dep in records and records[dep].finished > started:
+            reasons.append(f"{BY_KEY[dep].title} ran again since")
+        elif stale[dep]:
+            reasons.append(f"{BY_KEY[dep].title} is out of date")
     return tuple(reasons)

@@ -92,11 +92,11 @@ def _next(ws: Path, rows: Sequence[Mapping[str, str]], states: Sequence[StepStat
     return {
         **first,
         "todo": list(dict.fromkeys(runbooks[gate] for gate in failed if gate in runbooks)),
-        "command": _command(first["step"], states),
+        "command": command_again(first["step"], states),
     }
 
 
-def _command(step: str, states: Sequence[StepState]) -> str:
+def command_again(step: str, states: Sequence[StepState]) -> str:
     """What runs a step again as it ran before; one that never ran, as the last step that names a source did."""
     known = {s.key: s.record.data.get("params") for s in states if s.record is not None}
     given = [p for p in (*known.values(), known.get(step)) if isinstance(p, Mapping)]
