@@ -59,3 +59,27 @@ def confidence_sequence(x: list[float], alpha: float, rho: float) -> list[tuple[
 def bootstrap_quantiles(values: np.ndarray, q: float, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Quantiles of resamples that are really drawn."""
     return np.array([quantile_of_sorted(np.sort(rng.choice(values, len(values))), q) for _ in range(draws)])
+
+
+def t_e_value(x: list[float], g: float, side: str) -> float:
+    """The anytime-valid t-test's e-value by integrating both priors over a grid: effect N(0, g), scale 1/σ."""
+    data = np.array(x)
+    n = len(data)
+    scale = float(np.sqrt(np.mean(data**2)))
+    logs = np.linspace(-4.0, 4.0, 4001)  # of sigma over its rough size
+    sigma = scale * np.exp(logs)
+    ends = {"two": (-12.0, 12.0), "lower": (0.0, 12.0), "upper": (-12.0, 0.0)}[side]
+    effects = np.linspace(*ends, 4801) * math.sqrt(g)
+    prior = np.exp(-(effects**2) / (2 * g)) / math.sqrt(2 * math.pi * g) * (1.0 if side == "two" else 2.0)
+    # n log densities depend on the data through their sum and sum of squares
+    s1, s2 = float(data.sum()), float((data**2).sum())
+    null = -n * logs - s2 / (2 * sigma**2)
+    top = float(null.max())
+    below = np.trapezoid(np.exp(null - top), logs)
+    inner = np.array(
+        [
+            np.trapezoid(prior * np.exp(effects * s1 / s - n * effects**2 / 2 + at - top), effects)
+            for s, at in zip(sigma, null, strict=True)
+        ]
+    )
+    return float(np.trapezoid(inner, logs) / below)

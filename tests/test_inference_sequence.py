@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmlib.inference.sequence import BURN_IN, best_rho, confidence_sequence, needed_n, unit_margin
+from mmlib.inference.sequence import BURN_IN, best_rho, confidence_sequence, unit_margin
 from tests import naive_gates
 
 
@@ -87,18 +87,3 @@ def test_what_is_not_finite_is_refused_with_its_place(bad: float) -> None:
 def test_parameters_out_of_range_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         confidence_sequence(np.zeros(3), **({"planned_n": 24} | change))  # type: ignore[arg-type]
-
-
-def test_how_many_more_is_the_first_size_that_clears() -> None:
-    n = needed_n(0.3, 1.0, bound=0.0, planned_n=48)
-    assert n is not None
-    rho = best_rho(48, alpha=0.05, side="two")
-    margins = unit_margin(np.array([n - 1, n]), rho=rho, alpha=0.05, side="two")
-    assert margins[0] >= 0.3 > margins[1]
-
-
-@pytest.mark.parametrize(
-    ("mean", "std"), [(0.0, 1.0), (-1.0, 1.0), (1e-9, 1.0), (math.nan, 1.0), (1.0, math.nan)]
-)
-def test_it_says_when_no_number_would_do(mean: float, std: float) -> None:
-    assert needed_n(mean, std, bound=0.0, planned_n=24) is None

@@ -42,6 +42,11 @@ def bar(name: str, value: float | bool, limit: float | bool) -> dict[str, Any]:
     return {"name": name, "value": value, "op": ">=", "limit": limit, "holds": bool(value >= limit)}
 
 
+def at_most(name: str, value: float, limit: float) -> dict[str, Any]:
+    """Something that has to be ``limit`` at most."""
+    return {"name": name, "value": value, "op": "<=", "limit": limit, "holds": bool(value <= limit)}
+
+
 def finish(result: dict[str, Any]) -> int:
     """Print the object; 1 where a bar does not hold."""
     print(json.dumps(result, indent=2))

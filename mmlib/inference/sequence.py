@@ -1,9 +1,10 @@
-"""Anytime-valid confidence sequences for a mean: looking after every new value is allowed.
+"""Asymptotic confidence sequences for a mean: looking after every new value is allowed, once there are enough of them.
 
 Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory and asymptotic confidence
 sequences", Annals of Statistics 2024, theorem 2.2 (two-sided) and its one-sided counterpart in the appendix; both
 come from Robbins' normal mixture. The guarantee is asymptotic and for independent values: feed bucket means (an
-hour or longer), never raw autocorrelated intervals.
+hour or longer), never raw autocorrelated intervals. The verdicts rest on ``inference.student``, which is exact for few
+normal values; this one is printed beside it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,10 @@ Side = Literal["two", "lower", "upper"]
 BURN_IN = 10
 """Bounds are infinite before this many values: their variance is not known well enough."""
 
-MAX_N = 10**9
-"""Beyond this many values a search for "how many more" gives up."""
-
 
 @dataclass(frozen=True)
 class ConfidenceSequence:
-    """Running mean and bounds after each value, all ``float64[n]``; a one-sided sequence is infinite on the other side.
+    """Running mean and bounds after each value, all ``float64[..., n]``; a one-sided one is infinite on the other side.
 
     ``std`` is the running standard deviation, NaN for the first value.
     """
@@ -41,7 +39,7 @@ class ConfidenceSequence:
     @property
     def n(self) -> int:
         """How many values were seen."""
-        return len(self.mean)
+        return int(self.mean.shape[-1])
 
     @property
     def last(self) -> tuple[float, float, float]:
@@ -59,10 +57,10 @@ def confidence_sequence(
     side: Side = "two",
     burn_in: int = BURN_IN,
 ) -> ConfidenceSequence:
-    """Bounds on the mean of ``values`` (``float64[n]``, in order of arrival) that hold at all times at once.
+    """Bounds on the mean of ``values`` (``float64[..., n]``, in order of arrival) that hold at all times at once.
 
     Args:
-        values: finite, independent or weakly dependent.
+        values: finite, independent or weakly dependent; leading axes are independent sequences.
         planned_n: number of values at which the sequence is tightest; it stays valid before and after.
         alpha: probability that the mean is ever outside.
         side: both bounds, or only a lower or an upper one (tighter).
@@ -73,22 +71,17 @@ def confidence_sequence(
 
     Oracle: ``tests/naive_gates.confidence_sequence``.
     """
-    x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1:
-        raise ValueError(f"expected one row of values, found shape {x.shape}")
-    bad = np.flatnonzero(~np.isfinite(x))
-    if len(bad):
-        raise ValueError(f"value {bad[0]} is {x[bad[0]]}; expected finite numbers")
+    x = finite_rows(values)
     if burn_in < 2:
         raise ValueError(f"burn_in {burn_in}: expected at least 2")
     rho = best_rho(planned_n, alpha=alpha, side=side)
-    t = np.arange(1, len(x) + 1, dtype=np.float64)
-    mean, std = _running(x, t)
-    margin = np.full(len(x), math.inf)
+    t = np.arange(1, x.shape[-1] + 1, dtype=np.float64)
+    mean, std = running(x)
+    margin = np.full(x.shape, math.inf)
     seen = t >= burn_in
-    margin[seen] = std[seen] * unit_margin(t[seen], rho=rho, alpha=alpha, side=side)
-    lower = mean - margin if side != "upper" else np.full(len(x), -math.inf)
-    upper = mean + margin if side != "lower" else np.full(len(x), math.inf)
+    margin[..., seen] = std[..., seen] * unit_margin(t[seen], rho=rho, alpha=alpha, side=side)
+    lower = mean - margin if side != "upper" else np.full(x.shape, -math.inf)
+    upper = mean + margin if side != "lower" else np.full(x.shape, math.inf)
     return ConfidenceSequence(mean, lower, upper, std, alpha, side, rho)
 
 
@@ -119,44 +112,30 @@ def best_rho(planned_n: int, *, alpha: float, side: Side) -> float:
     return math.sqrt((level + math.log1p(level)) / planned_n)
 
 
-def needed_n(
-    mean: float, std: float, *, bound: float, planned_n: int, alpha: float = 0.05, side: Side = "two"
-) -> int | None:
-    """How many values in all until the lower bound exceeds ``bound``, if mean and deviation stay as they are.
+def finite_rows(values: np.ndarray) -> np.ndarray:
+    """``float64[..., n]`` of values that are all finite.
 
-    None when they never would: the mean is not above the bound, a number is missing, or it takes over MAX_N values.
+    Raises:
+        ValueError: a scalar, or a value that is not finite; its place along the last axis is named.
     """
-    distance = mean - bound
-    if not distance > 0 or not math.isfinite(distance) or not math.isfinite(std):
-        return None
-    rho = best_rho(planned_n, alpha=alpha, side=side)
-
-    def clear(n: int) -> bool:
-        return std * float(unit_margin(n, rho=rho, alpha=alpha, side=side)) < distance
-
-    high = BURN_IN
-    while not clear(high):
-        high *= 2
-        if high > MAX_N:
-            return None
-    low = BURN_IN
-    while low < high:
-        middle = (low + high) // 2
-        if clear(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim < 1:
+        raise ValueError("expected a row of values, found a single number")
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        raise ValueError(f"value {bad[0][-1]} is {x[tuple(bad[0])]}; expected finite numbers")
+    return x
 
 
-def _running(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Running mean and standard deviation (n-1), shifted by the overall mean against cancellation."""
-    if not len(x):
-        return np.empty(0), np.empty(0)
-    shift = float(np.mean(x))
+def running(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Running mean and standard deviation (n-1) along the last axis, shifted by the overall mean against cancellation."""
+    if not x.shape[-1]:
+        return np.empty(x.shape), np.empty(x.shape)
+    t = np.arange(1, x.shape[-1] + 1, dtype=np.float64)
+    shift = np.mean(x, axis=-1, keepdims=True)
     centred = x - shift
-    mean = np.cumsum(centred) / t
-    squares = np.cumsum(centred**2) - t * mean**2
-    variance = np.full(len(x), math.nan)
-    variance[1:] = np.maximum(squares[1:], 0.0) / (t[1:] - 1.0)
+    mean = np.cumsum(centred, axis=-1) / t
+    squares = np.cumsum(centred**2, axis=-1) - t * mean**2
+    variance = np.full(x.shape, math.nan)
+    variance[..., 1:] = np.maximum(squares[..., 1:], 0.0) / (t[1:] - 1.0)
     return mean + shift, np.sqrt(variance)

@@ -11,7 +11,7 @@ import pandas as pd
 from mmlib.dtypes import Status
 from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
 from mmlib.reports.verdict import gate_table, judge
-from mmlib.rollout.experiment import ESTIMATOR, Experiment
+from mmlib.rollout.experiment import PAIRED, Experiment
 from mmlib.rollout.stage import StageVerdict
 
 MEANING = {
@@ -43,7 +43,7 @@ def ab_run_online(
     provenance: Provenance,
     *,
     rollout_pct: int,
-    estimator: str = ESTIMATOR,
+    estimator: str = PAIRED,
     literal_error_rate: str = "",
     rollback: Mapping[str, Any] | None = None,
     runbooks: Mapping[str, str] | None = None,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
+from mmlib.core import histogram
 from mmlib.gates.rules import high_is_bad
 from mmlib.gates.spec import Gate
 
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
+BUCKET_S = 3600
+"""Length of a bucket of the experiment [s]."""
+HOUR_MIN = 60
 
 
 def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame, *, floor_ms: float = 0.0) -> pd.DataFrame:
@@ -47,14 +52,39 @@ def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame, *, floor_ms: float = 0.
     return frame.reset_index().sort_values(keys, ignore_index=True)
 
 
+class TrailingP95:
+    """95th percentile over the last 60 minutes that had ticks within an hour, from merged minute histograms."""
+
+    def __init__(self) -> None:
+        self._minutes: deque[tuple[int, np.ndarray, np.ndarray]] = deque()
+        self._counts = np.zeros(histogram.SIZE, np.int64)
+
+    def push(self, minute: int, values_ms: np.ndarray) -> float:
+        """Take all ticks of a minute (counted since 1970, rising) and return the percentile [ms], NaN without ticks."""
+        fresh = np.zeros(histogram.SIZE, np.int64)
+        histogram.add(np.ascontiguousarray(values_ms, np.float64), fresh)
+        used = np.flatnonzero(fresh)
+        self._minutes.append((minute, used, fresh[used]))
+        self._counts[used] += fresh[used]
+        while self._minutes[0][0] <= minute - HOUR_MIN:
+            _, old, counts = self._minutes.popleft()
+            self._counts[old] -= counts
+        return float(histogram.quantile(self._counts, 0.95))
+
+
 def _hourly_p95(ticks: pd.DataFrame) -> pd.Series:
     """95th percentile of the whole tick over the trailing hour, known at each minute that has ticks, by (symbol, ts)."""
     parts = []
     for symbol, part in ticks.groupby("symbol", observed=True):
-        rolling = part.set_index("ts")["tick_total_ms"].rolling("1h").quantile(0.95)
-        last = rolling.groupby(pd.DatetimeIndex(rolling.index).floor("min")).last()
-        last.index = pd.MultiIndex.from_product([[symbol], last.index], names=["symbol", "ts"])
-        parts.append(last)
+        minute = _ns(part["ts"]) // 60_000_000_000
+        order = np.argsort(minute, kind="stable")
+        values = part["tick_total_ms"].to_numpy(np.float64)[order]
+        at, first = np.unique(minute[order], return_index=True)
+        rolling = TrailingP95()
+        p95 = [rolling.push(int(m), chunk) for m, chunk in zip(at, np.split(values, first[1:]), strict=True)]
+        times = pd.DatetimeIndex((at * 60_000_000_000).view("M8[ns]")).tz_localize("UTC")
+        index = pd.MultiIndex.from_product([[symbol], times], names=["symbol", "ts"])
+        parts.append(pd.Series(p95, index=index, dtype="float64"))
     empty = pd.MultiIndex.from_arrays([[], pd.DatetimeIndex([], tz="UTC")], names=["symbol", "ts"])
     return pd.concat(parts) if parts else pd.Series(dtype="float64", index=empty)
 

@@ -16,13 +16,14 @@ from mmlib.gates.evaluate import (
     evaluate_grouped,
     not_evaluated,
 )
-from mmlib.gates.result import GateResult
+from mmlib.gates.result import GateResult, make
 from mmlib.gates.spec import Gate, GateBook
-from mmlib.inference.sequence import needed_n
-from mmlib.rollout.experiment import ALPHA, ESTIMATOR, Experiment
-from mmlib.rollout.safety import harm_series, series
+from mmlib.inference.power import minimum_effect, needed_n
+from mmlib.rollout.damage import worst
+from mmlib.rollout.experiment import ALPHA, Experiment
+from mmlib.rollout.monitor import SafetyMonitor, Violation, watch
+from mmlib.rollout.safety import BUCKET_S, harm_series, series
 
-BUCKET_S = 3600
 ORDER = {10: 0, 50: 1, 100: 2}
 PREVIOUS = {10: None, 50: "ab_10", 100: "ab_50"}
 START_DAY = {10: 4, 50: 7, 100: 10}
@@ -34,7 +35,9 @@ class StageVerdict:
     """What a stage comes to.
 
     ``action`` is PROCEED, HOLD, ROLL BACK or NO DATA; ``sentence`` says why in one line; ``hours_needed`` is how much longer
-    the acceptance interval needs at the spread seen so far, None when it cannot be told or is not needed.
+    the acceptance interval needs at the spread seen so far, None when it cannot be told or is not needed;
+    ``detectable_bps`` is the least true effect that the planned length finds in four stages of five, at the spread seen;
+    ``violation`` is what the safety monitor stopped the stage for.
     """
 
     action: str
@@ -42,6 +45,8 @@ class StageVerdict:
     results: tuple[GateResult, ...]
     literal: tuple[GateResult, ...]
     hours_needed: float | None
+    detectable_bps: float | None = None
+    violation: Violation | None = None
 
 
 def judge(
@@ -71,7 +76,8 @@ def judge(
     results = (*guards, *accept)
     hours = hours_needed(experiment, book["ab.accept.net"].limit)
     action, sentence = _action(guards, results, experiment, hours, span_s / 3600.0)
-    return StageVerdict(action, sentence, results, literal, hours)
+    watched = watch(SafetyMonitor(book.values(), experiment.planned_buckets), safety, experiment.slippage)
+    return StageVerdict(action, sentence, results, literal, hours, detectable(experiment), watched)
 
 
 def _safety(
@@ -91,7 +97,7 @@ def _safety(
             groups = harm_series(experiment.slippage, safety["ts"], BUCKET_S)
         result = evaluate_grouped(gate, groups, span_s=span_s, evidence=evidence, planned_span_s=planned_s)
         if gate.metric == "delta_slippage_bps" and result.value is not None:
-            note = "value is the lower 95 % confidence bound of B - A; the literal rule stands beside"
+            note = "value is the one-sided lower 95 % bound of B - A; the literal rule stands beside"
             result = replace(result, reason="; ".join(p for p in (result.reason, note) if p))
         results.append(result)
     return results
@@ -111,7 +117,7 @@ def _acceptance(
         value=None if last is None else float(last["mean"]),
         n=experiment.buckets,
         span_s=span_s,
-        window=ESTIMATOR,
+        window=experiment.estimator,
         reason="" if experiment.buckets else _why_no_pairs(experiment),
         evidence=evidence,
         planned_span_s=planned_s,
@@ -132,6 +138,7 @@ def _acceptance(
     )
     before = book["ab.accept.previous"]
     results = [
+        _input(book["ab.accept.input"], experiment, evidence),
         evaluate_comparison(book["ab.accept.net"], net, lower, upper),
         evaluate(book["ab.accept.srm"], srm),
         evaluate(book["ab.accept.buckets"], buckets),
@@ -147,6 +154,15 @@ def _acceptance(
         evidence=evidence,
     )
     return [*results, evaluate(before, passed)]
+
+
+def _input(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
+    """The damage found in the input, the worst kind first; its status is the gate's."""
+    found = sorted(experiment.problems, key=lambda problem: -problem.status.rank)
+    if not found:
+        return evaluate(gate, Measurement(1.0, 1, evidence=evidence))
+    text = "; ".join(f"{problem.kind}: {problem.text}" for problem in found)
+    return make(gate, found[0].status, value=0.0, n=len(found), reason=text, evidence=evidence)
 
 
 def _literal(
@@ -192,6 +208,14 @@ def hours_needed(experiment: Experiment, target: float) -> float | None:
     return None if total is None else max(total - experiment.buckets, 0) * BUCKET_S / 3600.0
 
 
+def detectable(experiment: Experiment) -> float | None:
+    """Least true effect [bps] that a stage of the planned length finds with 80 % power at the spread seen; None without."""
+    if not experiment.buckets:
+        return None
+    planned = experiment.planned_buckets
+    return minimum_effect(float(experiment.net["std"].iloc[-1]), planned, planned_n=planned, alpha=ALPHA)
+
+
 def _action(
     guards: list[GateResult],
     results: tuple[GateResult, ...],
@@ -203,15 +227,20 @@ def _action(
     if broken:
         first = broken[0]
         return "ROLL BACK", f"Roll back: {first.title} ({first.id}) was violated, {first.reason}."
+    damage = worst(experiment.problems)
+    if damage is not None and damage.status is not Status.NO_DATA:
+        return "HOLD", f"Hold: the input cannot be judged, {damage.kind}: {damage.text}."
     if not experiment.buckets:
         return "NO DATA", f"No verdict: {_why_no_pairs(experiment)}."
     last = experiment.net.iloc[-1]
     seen = (
         f"B - A is {last['mean']:+.2f} bps net "
-        f"(95 % confidence sequence {last['lower']:+.2f} to {last['upper']:+.2f}) over {experiment.buckets} paired hours"
+        f"(95 % confidence sequence {_bound(last['lower'])} to {_bound(last['upper'])}) over {experiment.buckets} hours"
     )
     if all(r.status is Status.PASS for r in results if r.blocking):
         return "PROCEED", f"Proceed: {seen}, every safety gate passed."
+    if damage is not None:
+        return "HOLD", f"Hold: the input cannot be judged, {damage.kind}: {damage.text}; {seen}."
     failed = [r.id for r in results if r.blocking and r.status is Status.FAIL]
     if failed:
         return "HOLD", f"Hold: {', '.join(failed)} failed; {seen}."
@@ -221,3 +250,7 @@ def _action(
         else "more hours, or another treatment"
     )
     return "HOLD", f"Hold: {seen} in {span_h:.1f} h; needs {more}."
+
+
+def _bound(value: float) -> str:
+    return f"{value:+.2f}" if math.isfinite(value) else "not bounded yet"

@@ -1,0 +1,154 @@
+"""The safety monitor of a stage, fed minute by minute: a running session and the replay of its feeds use the same object.
+
+It watches in every stage and while waiting, and names the first violation that lasted as long as its gate says. What it
+says is what ``gates.sustained.evaluate_series`` finds on the same points; both run on ``core.windows.advance``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmlib.gates.rules import iso, worst_of
+from mmlib.gates.spec import Gate
+from mmlib.gates.sustained import Monitor
+from mmlib.inference.student import t_sequence
+from mmlib.rollout.experiment import ALPHA, MIN_BUCKETS
+from mmlib.rollout.safety import BUCKET_S
+
+HARM = "delta_slippage_bps"
+ALL = "all symbols"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A safety gate that was violated for as long as it takes.
+
+    ``value`` is the worst one from ``since_ns``, the first violating minute, to ``fired_ns``; ``group`` is the symbol, or all
+    of them; for slippage the value is the lower confidence bound.
+    """
+
+    gate: str
+    title: str
+    metric: str
+    group: str
+    value: float
+    threshold: str
+    since_ns: int
+    fired_ns: int
+    config_sha256: str = ""
+
+    @property
+    def window(self) -> str:
+        """ISO 8601 interval."""
+        return f"{iso(self.since_ns)}/{iso(self.fired_ns)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Builtin types only, for the record of the rollback."""
+        return asdict(self) | {"window": self.window}
+
+
+class SafetyMonitor:
+    """Sustained safety gates of a stage over time, by symbol.
+
+    Args:
+        gates: those that are sustained and named ``ab.safety.*`` are watched.
+        planned_buckets: length of the stage; it tunes the harm sequence beforehand.
+        config_sha256: configuration that the arms run with.
+    """
+
+    def __init__(self, gates: Iterable[Gate], planned_buckets: int, config_sha256: str = "") -> None:
+        self.gates = tuple(g for g in gates if g.kind == "sustained" and g.id.startswith("ab.safety."))
+        self.planned_buckets = max(planned_buckets, 2)
+        self.config_sha256 = config_sha256
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: counters, worst values, buckets, the violation."""
+        self._watches: dict[tuple[str, str], Monitor] = {}
+        self._worst: dict[tuple[str, str], float] = {}
+        self._buckets: list[float] = []
+        self._harm = float("nan")
+        self.violation: Violation | None = None
+
+    def configure(self, config_sha256: str) -> bool:
+        """Say which configuration the arms run with from here on; another one resets all counters. True if it did."""
+        if config_sha256 == self.config_sha256:
+            return False
+        self.config_sha256 = config_sha256
+        self.reset()
+        return True
+
+    def close_bucket(self, delta_slippage_bps: float) -> float:
+        """Take the slippage of B over A of a bucket that is complete [bps]; returns the lower bound now."""
+        self._buckets.append(delta_slippage_bps)
+        bounds = t_sequence(
+            np.array(self._buckets),
+            planned_n=self.planned_buckets,
+            alpha=ALPHA,
+            side="lower",
+            min_n=MIN_BUCKETS,
+        )
+        self._harm = float(bounds.lower[-1])
+        return self._harm
+
+    def update(self, ts_ns: int, values: Mapping[str, Mapping[str, float]]) -> Violation | None:
+        """Take one minute: metric -> symbol -> value (NaN: missing); the first violation, once there is one.
+
+        Slippage is not read from ``values``: its gate reads the lower bound over the buckets closed so far.
+        """
+        for gate in self.gates:
+            groups = {ALL: self._harm} if gate.metric == HARM else values.get(gate.metric, {})
+            for group, value in groups.items():
+                self._one(gate, group, ts_ns, float(value))
+        return self.violation
+
+    def _one(self, gate: Gate, group: str, ts_ns: int, value: float) -> None:
+        key = gate.id, group
+        watch_ = self._watches.setdefault(key, Monitor(gate))
+        fired = watch_.update(ts_ns, value)
+        since = watch_.active_since_ns
+        if since is None:
+            self._worst.pop(key, None)
+            return
+        if not np.isnan(value):
+            seen = self._worst.get(key)
+            self._worst[key] = value if seen is None else worst_of(gate, np.array([seen, value]))
+        if fired and self.violation is None:
+            rule = f"{gate.op} {gate.limit:g} {gate.unit}"
+            self.violation = Violation(
+                gate.id,
+                gate.title,
+                gate.metric,
+                group,
+                self._worst[key],
+                rule,
+                since,
+                ts_ns,
+                self.config_sha256,
+            )
+
+
+def watch(monitor: SafetyMonitor, safety: pd.DataFrame, slippage: pd.DataFrame) -> Violation | None:
+    """Feed a stage's timeline to the monitor as time passed it by; the first violation, or None.
+
+    Args:
+        safety: ``safety.timeline``.
+        slippage: effect by bucket, columns bucket and delta.
+    """
+    metrics = [gate.metric for gate in monitor.gates if gate.metric != HARM]
+    complete = slippage["bucket"] + pd.Timedelta(seconds=BUCKET_S)
+    waiting = list(zip(complete, slippage["delta"], strict=True))
+    for ts, rows in safety.groupby("ts", observed=True, sort=True):
+        at = pd.Timestamp(ts)  # type: ignore[arg-type]
+        while waiting and waiting[0][0] <= at:
+            monitor.close_bucket(float(waiting.pop(0)[1]))
+        symbols = rows["symbol"].astype(str)
+        values = {name: dict(zip(symbols, rows[name], strict=True)) for name in metrics}
+        if monitor.update(at.value, values) is not None:
+            break
+    return monitor.violation

@@ -1,0 +1,135 @@
+"""Stages that never happened: B minus A drawn from a known process, judged by the gates that judge real stages.
+
+The process is an AR(1) by minute whose autocorrelation at five minutes, the interval of the dataset, is φ: 0.6 and 0.8
+are what five-minute points of real arms look like (at 0.6 an interval over raw points alarms on half of all stages
+without an effect). Hourly means of it still correlate, by 0.10 and 0.25 from one hour to the next; the sequences over
+hours get no allowance for that. It is scaled so that hourly means have a standard deviation of 1 bps. Net and slippage
+are drawn apart; taker share, deadline misses and ticks are not drawn, their gates take no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmlib.dtypes import Status
+from mmlib.gates.evaluate import Measurement, evaluate_comparison, evaluate_series, violates
+from mmlib.gates.spec import Gate
+from mmlib.inference.student import t_sequence
+from mmlib.rollout.experiment import ALPHA, MIN_BUCKETS
+
+HOUR = 60  # minutes
+_LAG = 5  # minutes at which the autocorrelation is φ
+_NS = 60_000_000_000
+PHIS = (0.0, 0.6, 0.8)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the rules said of each stage, ``bool[stages]``.
+
+    ``rollback`` and ``literal_rollback`` fired at any minute. ``promote`` is the acceptance gate at the end of the stage,
+    ``promote_at_any_look`` at the end or at any minute before (with the gate's minimum of buckets); ``literal_promote`` is
+    the point rule at the end, ``literal_promote_at_any_look`` at any full hour.
+    """
+
+    rollback: np.ndarray
+    literal_rollback: np.ndarray
+    promote: np.ndarray
+    promote_at_any_look: np.ndarray
+    literal_promote: np.ndarray
+    literal_promote_at_any_look: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """How many stages."""
+        return len(self.rollback)
+
+
+def minutes_of(stages: int, hours: int, phi: float, rng: np.random.Generator) -> np.ndarray:
+    """``float64[stages, hours·60]`` minutes of the process, mean 0, hourly means of standard deviation 1."""
+    from scipy.signal import lfilter
+
+    if not 0.0 <= phi < 1.0:
+        raise ValueError(f"phi {phi}: expected at least 0 and below 1")
+    step = phi ** (1.0 / _LAG) if phi > 0 else 0.0
+    noise = rng.standard_normal((stages, hours * HOUR))
+    noise[:, 1:] *= np.sqrt(1.0 - step**2)
+    series = lfilter([1.0], [1.0, -step], noise, axis=1)
+    lags = np.arange(1, HOUR)
+    variance = (HOUR + 2.0 * float(((HOUR - lags) * step**lags).sum())) / HOUR**2
+    return np.asarray(series / np.sqrt(variance))
+
+
+def draw_stages(
+    book: Mapping[str, Gate],
+    *,
+    stages: int,
+    hours: int,
+    phi: float,
+    seed: int,
+    net_bps: float = 0.0,
+    slippage_bps: float = 0.0,
+) -> Outcomes:
+    """Draw stages with known effects (zero: A/A) and judge them.
+
+    Args:
+        book: gates of a stage by id.
+        stages, hours: how many, how long.
+        phi: autocorrelation at five minutes.
+        seed: of the draw.
+        net_bps, slippage_bps: true B minus A.
+    """
+    rng = np.random.default_rng(seed)
+    slippage = minutes_of(stages, hours, phi, rng) + slippage_bps
+    net = minutes_of(stages, hours, phi, rng) + net_bps
+    return judge_minutes(book, net, slippage)
+
+
+def judge_minutes(book: Mapping[str, Gate], net: np.ndarray, slippage: np.ndarray) -> Outcomes:
+    """Judge stages given as ``float64[stages, minutes]`` of B minus A [bps], whole hours of them."""
+    stages, minutes = slippage.shape
+    hours = minutes // HOUR
+    ts = np.arange(minutes, dtype=np.int64) * _NS
+    harm = _harm(slippage, hours)
+    trailing = _trailing_mean(slippage)
+    guard = book["ab.safety.slippage"]
+    rollback, literal = (
+        np.array([evaluate_series(guard, ts, row).status is Status.FAIL for row in rows])
+        for rows in (harm, trailing)
+    )
+    gate = book["ab.accept.net"]
+    hourly = net.reshape(stages, hours, HOUR).mean(axis=2)
+    below, above = (
+        t_sequence(hourly, planned_n=hours, alpha=ALPHA, side=side, min_n=MIN_BUCKETS)
+        for side in ("lower", "upper")
+    )
+    accepted = np.zeros((stages, hours), bool)
+    plausible = (below.mean >= gate.limit) & (below.lower > (gate.bound or 0.0))
+    for stage, hour in np.argwhere(plausible):
+        m = Measurement(float(below.mean[stage, hour]), int(hour) + 1, span_s=(int(hour) + 1) * 3600.0)
+        result = evaluate_comparison(
+            gate, m, float(below.lower[stage, hour]), float(above.upper[stage, hour])
+        )
+        accepted[stage, hour] = result.status is Status.PASS
+    point = ~violates(gate, below.mean)
+    at_any_look, point_at_any_look = (np.asarray(marks.any(axis=1)) for marks in (accepted, point))
+    return Outcomes(rollback, literal, accepted[:, -1], at_any_look, point[:, -1], point_at_any_look)
+
+
+def _harm(slippage: np.ndarray, hours: int) -> np.ndarray:
+    """Lower bound known at each minute: that of the hours complete by then; NaN before the first."""
+    hourly = slippage.reshape(len(slippage), hours, HOUR).mean(axis=2)
+    lower = t_sequence(hourly, planned_n=hours, alpha=ALPHA, side="lower", min_n=MIN_BUCKETS).lower
+    known = np.full((len(slippage), hours), np.nan)
+    known[:, 1:] = lower[:, :-1]
+    return np.repeat(known, HOUR, axis=1)
+
+
+def _trailing_mean(minutes: np.ndarray) -> np.ndarray:
+    """Mean of the minutes of the trailing hour, as far as there are any: what the literal rule reads."""
+    total = np.cumsum(minutes, axis=1)
+    total[:, HOUR:] -= total[:, :-HOUR].copy()
+    return np.asarray(total / np.minimum(np.arange(1, minutes.shape[1] + 1), HOUR))
