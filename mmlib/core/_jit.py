@@ -82,6 +82,18 @@ def low_zeros(typingctx: Any, word: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
+@intrinsic
+def high_product(typingctx: Any, left: Any, right: Any) -> Any:
+    """Upper 64 bits of the 128-bit product of two ``uint64``; the lower ones are ``left * right``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(arg, wide) for arg in args))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
 def jit_borrowing(function: Callable[..., Any]) -> Any:
     """The same without reference counting, for loops that allocate nothing: arrays stay the caller's for the whole call.
 

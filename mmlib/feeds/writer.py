@@ -11,26 +11,12 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import orjson
 
 from mmlib import dtypes
 from mmlib._io import UserError
-from mmlib.feeds.schema import FILE_STEM, LIQUIDITY, SCHEMA_VERSION, SIDE_TEXT, Kind
-from mmlib.feeds.timestamps import DAY_NS, day_text, to_text
-
-_MS_DIGITS = 6  # durations come from a nanosecond clock
-_TICK_MS = (*(f"{stage}_ms" for stage in dtypes.STAGES), "tick_total_ms", "modelled_ms")
-_TICK_KEYS = (
-    *("schema", "ts", "symbol", "arm", "scheduled_ts"),
-    *_TICK_MS,
-    *("cache_hit", "cache_age_ms", "used_stale", "deadline_miss", "guard_level", "breaker_open"),
-    *("rss_mb", "mid", "spread_bps", "inventory", "errors"),
-)
-_FILL_KEYS = (
-    *("schema", "ts", "symbol", "arm", "side", "price", "qty", "liquidity", "fee", "quote_price"),
-    *("mid_at_quote", "mid_at_fill", "queue_ahead_qty", "latency_ms", "order_id", "fill_id"),
-)
-_CHUNK = 1024  # lines serialised at once; small enough to stay in the cache
+from mmlib.feeds.lines import BLOCK, LineMaker
+from mmlib.feeds.schema import FILE_STEM, KINDS, Kind
+from mmlib.feeds.timestamps import DAY_NS, day_text
 
 
 class FeedWriter:
@@ -49,11 +35,9 @@ class FeedWriter:
     """
 
     def __init__(self, directory: Path, symbol: str, arms: Sequence[str] = dtypes.ARMS) -> None:
-        if not 1 <= len(symbol) <= 64 or set(symbol) & set("{}"):
-            raise UserError(f"symbol {symbol[:64]!r}: expected 1 to 64 characters without braces")
         self.directory = directory
         self.symbol = symbol
-        self._arms = tuple(arms)
+        self._makers = {kind: LineMaker(kind, [symbol], arms) for kind in KINDS}
         self._open: dict[Kind, tuple[int, int]] = {}  # kind -> (day, file descriptor)
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -66,8 +50,7 @@ class FeedWriter:
         Raises:
             UserError: a file cannot be written; what was written before the call stays whole.
         """
-        for day, part in _by_day(records):
-            self._append("ticks", day, self._tick_lines(part))
+        self._write("ticks", records)
 
     def fills(self, records: np.ndarray) -> None:
         """Append ``FILL[n]`` records; NaN and inf become null.
@@ -75,8 +58,7 @@ class FeedWriter:
         Raises:
             UserError: a file cannot be written; what was written before the call stays whole.
         """
-        for day, part in _by_day(records):
-            self._append("fills", day, self._fill_lines(part))
+        self._write("fills", records)
 
     def close(self) -> None:
         """Flush to disk and close; closing twice is allowed."""
@@ -92,39 +74,11 @@ class FeedWriter:
     ) -> None:
         self.close()
 
-    def _tick_lines(self, records: np.ndarray) -> bytes:
-        n = len(records)
-        columns = (
-            *([SCHEMA_VERSION] * n, to_text(records["ts_ns"]), [self.symbol] * n, self._arm_text(records)),
-            to_text(records["scheduled_ns"]),
-            *(records[name].round(_MS_DIGITS).tolist() for name in _TICK_MS),
-            _bools(records["cache_hit"]),
-            records["cache_age_ms"].round(_MS_DIGITS).tolist(),
-            *(_bools(records[name]) for name in ("used_stale", "deadline_miss")),
-            records["guard_level"].tolist(),
-            _bools(records["breaker_open"]),
-            *(records[name].tolist() for name in ("rss_mb", "mid", "spread_bps", "inventory", "errors")),
-        )
-        return _lines(_TICK_KEYS, columns)
+    def _write(self, kind: Kind, records: np.ndarray) -> None:
+        for day, part in by_day(records):
+            self._append(kind, day, self._makers[kind].lines(part))
 
-    def _fill_lines(self, records: np.ndarray) -> bytes:
-        n = len(records)
-        columns = (
-            *([SCHEMA_VERSION] * n, to_text(records["ts_ns"]), [self.symbol] * n, self._arm_text(records)),
-            [SIDE_TEXT[side] for side in records["side"].tolist()],
-            *(records[name].tolist() for name in ("price", "qty")),
-            [LIQUIDITY[liquidity] for liquidity in records["liquidity"].tolist()],
-            *(records[name].tolist() for name in ("fee", "quote_price", "mid_at_quote", "mid_at_fill")),
-            records["queue_ahead_qty"].tolist(),
-            records["latency_ms"].round(_MS_DIGITS).tolist(),
-            *(records[name].tolist() for name in ("order_id", "fill_id")),
-        )
-        return _lines(_FILL_KEYS, columns)
-
-    def _arm_text(self, records: np.ndarray) -> list[str]:
-        return [self._arms[arm] for arm in records["arm"].tolist()]
-
-    def _append(self, kind: Kind, day: int, data: bytes) -> None:
+    def _append(self, kind: Kind, day: int, data: memoryview) -> None:
         fd = self._file(kind, day)
         try:
             _locked_append(fd, data)
@@ -164,39 +118,26 @@ def _finish(fd: int, directory: Path) -> None:
         os.close(fd)
 
 
-def _by_day(records: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Records cut where the UTC day of ``ts_ns`` changes and into chunks, in their own order."""
+def by_day(records: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Records cut where the UTC day of ``ts_ns`` changes and into blocks, in their own order: day number and records."""
     if len(records) == 0:
         return []
     days = records["ts_ns"] // DAY_NS
-    cuts = np.union1d(np.flatnonzero(np.diff(days)) + 1, np.arange(0, len(records), _CHUNK))
+    cuts = np.union1d(np.flatnonzero(np.diff(days)) + 1, np.arange(0, len(records), BLOCK))
     edges = [*cuts.tolist(), len(records)]
     return [(int(days[first]), records[first:last]) for first, last in pairwise(edges)]
 
 
-def _lines(keys: Sequence[str], columns: Sequence[Sequence[object]]) -> bytes:
-    """JSON Lines of equally long columns; one call for all rows takes a quarter of a call a row's time."""
-    rows = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
-    return (
-        orjson.dumps(rows)[1:-1].replace(b"},{", b"}\n{") + b"\n"
-    )  # flat objects without braces in their text
-
-
-def _bools(column: np.ndarray) -> list[bool]:
-    return column.astype(bool).tolist()
-
-
-def _locked_append(fd: int, data: bytes) -> None:
+def _locked_append(fd: int, data: memoryview) -> None:
     """Append whole lines under a file lock; when the write fails, the file is cut back to where it was."""
     fcntl.flock(fd, fcntl.LOCK_EX)
     try:
         size = os.fstat(fd).st_size
-        if size and os.pread(fd, 1, size - 1) != b"\n":
-            data = b"\n" + data
-        view = memoryview(data)
+        torn = size and os.pread(fd, 1, size - 1) != b"\n"
         try:
-            while view:
-                view = view[os.write(fd, view) :]
+            for view in ([memoryview(b"\n")] if torn else []) + [data]:
+                while view:
+                    view = view[os.write(fd, view) :]
         except OSError:
             os.ftruncate(fd, size)
             raise
