@@ -30,6 +30,23 @@ def inside(root: Path, path: Path | str) -> Path:
     return full
 
 
+def shipped_dir(name: str) -> Path:
+    """Directory ``params`` or ``notebooks`` as shipped: of the checkout, or inside an installed package.
+
+    Raises:
+        UserError: the installation lacks it.
+    """
+    package = Path(__file__).resolve().parent
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
+        return checkout / name
+    if (package / "_shipped" / name).is_dir():
+        return package / "_shipped" / name
+    raise UserError(
+        f"{package / '_shipped' / name}: is missing; expected a complete installation of mm-finishline"
+    )
+
+
 def write_atomic(path: Path, data: str | bytes) -> Path:
     """Write through a temporary file in the same directory, fsync, rename; parents are made.
 

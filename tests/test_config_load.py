@@ -280,7 +280,7 @@ def test_an_installed_package_ships_its_own_copy(tmp_path: Path, monkeypatch: py
     (package / "_shipped" / "params").mkdir(parents=True)
     (package / "_shipped" / "params" / "config.yaml").write_text("{}\n")
     (tmp_path / "site-packages" / "params").mkdir()
-    monkeypatch.setattr("mmlib.config.load.__file__", str(package / "config" / "load.py"))
+    monkeypatch.setattr("mmlib._io.__file__", str(package / "_io.py"))
     assert shipped_dir("params") == package / "_shipped" / "params"
     assert ensure_params(tmp_path / "new" / "workspace")
     assert load_config(tmp_path / "new" / "workspace").config == Config()

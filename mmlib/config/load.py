@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +12,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mmlib._io import UserError, sha256_json, write_atomic
+from mmlib._io import UserError, sha256_json, shipped_dir, write_atomic
 from mmlib.config.masking import mask_value
 from mmlib.config.models import Config, Section, expectation, walk
-from mmlib.config.yamlfile import Document, parse_value, read_mapping, suggest
+from mmlib.config.yamlfile import Document, parse_value, read_bytes, read_mapping, suggest
 
 CONFIG_FILE = "params/config.yaml"
 SOAK_OVERRIDES_FILE = "params/config.soak_overrides.yaml"
@@ -68,7 +69,19 @@ def load_config(
     raw: dict[str, Any] = {}
     for layer in layers:
         raw = deep_merge(raw, layer.tree)
-    return LoadedConfig(validate(raw, layers), files, raw, settings)
+    config = _with_preset(ws, validate(raw, layers), files)
+    return LoadedConfig(config, files, raw, settings)
+
+
+def _with_preset(ws: Path, config: Config, files: dict[str, str]) -> Config:
+    """Let the name of a market preset mean the workspace's own file where it has one."""
+    name = config.market.preset
+    place = f"params/market/{name}.yaml"
+    if not name or name.endswith(".yaml") or not (ws / place).is_file():
+        return config
+    files[place] = hashlib.sha256(read_bytes(ws / place)).hexdigest()
+    market = config.market.model_copy(update={"preset": str((ws / place).resolve())})
+    return config.model_copy(update={"market": market})
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,23 +166,6 @@ def ensure_params(ws: Path) -> bool:
             write_atomic(place, path.read_bytes())
             copied = True
     return copied
-
-
-def shipped_dir(name: str) -> Path:
-    """Directory ``params`` or ``notebooks`` as shipped: of the checkout, or inside an installed package.
-
-    Raises:
-        UserError: the installation lacks it.
-    """
-    package = Path(__file__).resolve().parents[1]
-    checkout = package.parent
-    if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
-        return checkout / name
-    if (package / "_shipped" / name).is_dir():
-        return package / "_shipped" / name
-    raise UserError(
-        f"{package / '_shipped' / name}: is missing; expected a complete installation of mm-finishline"
-    )
 
 
 def _message(error: ErrorDetails, layers: Sequence[Document]) -> str:

@@ -218,8 +218,15 @@ class FillModel(Section):
 class Market(Section):
     """The order-flow simulator; recordings and live markets ignore it."""
 
-    rate_per_s: float = _key(
-        20.0, "events/s", "mean rate of book and trade events of one symbol", gt=0, le=100_000
+    preset: str = _key(
+        "", "", "name of a file in params/market, such as btcusdt_perp; empty is the built-in market"
+    )
+    rate_per_s: float | None = _key(
+        None,
+        "events/s",
+        "mean rate of messages of one symbol; null is the market's own (20 without a preset)",
+        gt=0,
+        le=100_000,
     )
     regime: Literal["calm", "normal", "stressed"] = _key("normal", "", "how volatile the simulated market is")
 
@@ -291,7 +298,12 @@ def expectation(field: FieldInfo) -> str:
     """What a key takes, for messages: ``a whole number >= 1 and <= 600000 [ms]``."""
     kind = field.annotation
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    text = names.get(kind, "") if isinstance(kind, type) else " or ".join(str(v) for v in get_args(kind))
+    names |= {type(None): "null"}
+    text = (
+        names.get(kind, "")
+        if isinstance(kind, type)
+        else " or ".join(names.get(v, str(v)) for v in get_args(kind))
+    )
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     limits = [
         f"{sign} {getattr(entry, name)}"

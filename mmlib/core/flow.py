@@ -1,17 +1,27 @@
-"""Order-flow simulator: a seeded stream of depth and trade events around an efficient price, constant memory.
+"""Order-flow simulator: a queue-reactive book around an efficient price; seeded, streaming, constant memory.
 
-One *message* is one moment of the exchange: the efficient price moves, quotes it has run over are traded
-against or withdrawn, then a noise trade, a cancellation or a new limit order follows. All rows of a message
-share its two times.
+Between moves of the reference price each touch is a queue whose limit, cancel and market orders arrive with
+intensities that depend on its size (Huang, Lehalle and Rosenbaum 2015, "Simulating and analyzing order book data:
+the queue-reactive model"), with sizes drawn from their own distributions (Bodor and Carlier 2024, "A novel approach
+to queue-reactive models: the importance of order sizes"). What moves it:
 
-Both sides of the book are kept best first under a *key* that ascends away from the touch: the price in
-ticks for asks, its negative for bids. A book is never crossed while ``keys[0, 0] + keys[1, 0] > 0``. Side
-index 0 is bid, 1 is ask.
+- An efficient price with two-factor stochastic volatility. The quotes stay while it is within a *zone* of the
+  reference price; when it leaves the zone, the reference price follows by one drawn move, which is less than the way
+  to the efficient price, so that moves come in runs (Robert and Rosenbaum 2011, "A new approach for the dynamics of
+  ultra-high-frequency data: the model with uncertainty zones"). The quotes run over are traded against by somebody
+  who knows, or withdrawn in time (Glosten and Milgrom 1985).
+- With ``z = (efficient - reference) / zone``, flow leans towards the coming move: buying grows as ``exp(lean z)``,
+  the bid gains and the ask loses orders likewise. So trades have signs that persist, and imbalance foretells.
+- A touch emptied by ordinary orders takes the reference price along with probability ``(1 + z) / 2`` (z towards the
+  emptied side); otherwise it is filled again.
+- Activity is self-exciting: all intensities share a factor that each market order raises and that decays
+  exponentially (Hawkes 1971; times a state-dependent intensity as in Morariu-Patrichi and Pakkanen 2022,
+  "State-dependent Hawkes processes and their application to limit order book modelling"). It follows the hour of
+  the day and volatility too.
+- Feed latency is drawn anew every 50 ms from a table of quantiles; a late message holds back those behind it.
 
-Source: limit, cancel and market orders by level after Cont, Stoikov and Talreja (2010), "A stochastic model
-for order book dynamics"; informed takers and withdrawing makers after Glosten and Milgrom (1985); transient
-impact after Bouchaud et al. (2004). The generator is Marsaglia's KISS (1999), kept in int64 so that compiled
-and interpreted runs agree bit for bit.
+One *message* is one moment of the exchange; all its rows share its two times. Intensities are taken at the state
+after the message before; the self-excitation, which decays in between, is thinned exactly (Ogata 1981).
 """
 
 from __future__ import annotations
@@ -20,274 +30,332 @@ import math
 
 import numpy as np
 
-from mmlib.core._jit import jit
-from mmlib.dtypes import FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH, KIND_TRADE
+from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core.flowladder import (
+    MIN_LEVELS,
+    add,
+    draw,
+    lots_of,
+    remove,
+    uniform,
+    write_depth,
+    write_trade,
+)
 
-DEPTH = 24  # levels kept a side; the farthest is withdrawn when another comes
-MIN_LEVELS = 4  # a side is refilled below this, so it is never empty
-MAX_SWEEP = 6  # levels one order may take
+MAX_SWEEP = 8  # levels one ordinary market order may take
 ROWS_PER_MESSAGE = 64  # upper bound of the rows of one message
+MAX_EXCITATION = 50.0
+LATENCY_HOLD_NS = 50_000_000
+
+LIMIT, CANCEL, MARKET, DEEP, MOVE = 0, 1, 2, 3, 4
+"""Rows of ``marks`` (sizes in lots; MOVE in bps); the first three are also the rows of ``rates``."""
 
 FLOW_PARAMS = np.dtype(
     [
-        ("rate_per_s", "f8"),  # mean messages a second at median volatility
+        ("rate_per_s", "f8"),  # mean messages a second
         ("vol_per_sqrt_s", "f8"),  # root mean square volatility of the efficient price, relative
+        ("ref_vol_per_sqrt_s", "f8"),  # volatility at which zone and moves have the sizes given
         ("slow_sd", "f8"),  # standard deviation of the slow factor of log volatility
         ("slow_tau_s", "f8"),  # its relaxation time
         ("fast_sd", "f8"),
         ("fast_tau_s", "f8"),
-        ("market_share", "f8"),  # share of messages that carry a noise trade
-        ("cancel_share", "f8"),  # share that carries a cancellation; the rest are limit orders
-        ("informed_share", "f8"),  # overrun quotes are traded against with this probability, else withdrawn
-        ("take_bps", "f8"),  # how far the price runs over a quote before anybody trades on it
-        ("impact_bps", "f8"),  # transient impact of a median noise trade
-        ("impact_tau_s", "f8"),
-        ("sign_persistence", "f8"),  # probability that a noise trade repeats the side of the one before
-        ("near_share", "f8"),  # share of limit orders placed at the touch
-        ("depth_bps", "f8"),  # mean distance of the others
-        ("widen", "f8"),  # half spread in standard deviations of the move between two messages
-        ("level_lots", "f8"),  # median size of a limit order
-        ("level_sigma", "f8"),  # standard deviation of its logarithm
-        ("trade_lots", "f8"),
-        ("trade_sigma", "f8"),
+        ("season_amp", "f8"),  # log amplitude of activity over the day
+        ("season_peak_h", "f8"),  # hour (UTC) of its peak
+        ("season_norm", "f8"),  # I0(season_amp), the mean of exp(amp cos)
+        ("burst_branching", "f8"),  # market orders that one market order brings about, below 1
+        ("burst_tau_s", "f8"),
+        ("market_share", "f8"),  # mean share of messages that are market orders
+        ("zone_bps", "f8"),  # how far the efficient price gets before the quotes follow
+        ("informed_share", "f8"),  # quotes run over are traded against with this probability, else withdrawn
+        ("lean_market", "f8"),  # how market orders lean towards the coming move
+        ("lean_limit", "f8"),  # how limit orders and cancellations do
+        (
+            "sign_persistence",
+            "f8",
+        ),  # probability that a market order repeats the side of the one before, whatever z
+        ("refill_share", "f8"),  # orders that close an open spread, a second, over rate_per_s
+        ("wide_bps", "f8"),  # mean half spread in excess of half a tick
+        ("deep_share", "f8"),  # new orders behind the touch, a second, over rate_per_s
+        ("deep_levels", "f8"),  # mean number of levels behind the touch, a side
+        ("deep_bps", "f8"),  # their mean distance from it
         ("lot_size", "f8"),
         ("min_ticks", "f8"),  # the efficient price stays inside these
         ("max_ticks", "f8"),
     ]
 )
-"""What distinguishes one simulated market from another."""
+"""What distinguishes one simulated market from another, beside the tables."""
 
 FLOW_STATE = np.dtype(
     [
         ("exch_ns", "i8"),  # time of the current message
         ("local_ns", "i8"),
         ("vol_ns", "i8"),  # next time at which the volatility factors move (once a second)
+        ("latency_ns", "i8"),  # next time at which the latency is drawn anew
+        ("delay_ns", "i8"),  # latency now
         ("efficient_ticks", "f8"),
-        ("centre_ticks", "f8"),  # efficient price plus transient impact: what quotes gather around
-        ("impact_bps", "f8"),
+        ("reference_ticks", "f8"),
+        ("half_ticks", "f8"),  # half spread that makers keep now
         ("slow", "f8"),
         ("fast", "f8"),
         ("sigma", "f8"),  # current volatility, relative, per square root of a second
-        ("rate", "f8"),  # current messages a second
-        ("noise_sign", "f8"),
-        ("normal", "f8"),  # the second half of a Box-Muller pair, used for sizes
+        ("scale", "f8"),  # of zone and moves
+        ("pace", "f8"),  # messages a second from season and volatility, before self-excitation
+        ("excitation", "f8"),
+        ("side", "i8"),  # that the last market order hit
+        ("market_norm", "f8"),  # mean of exp(lean z), for market and for limit orders
+        ("limit_norm", "f8"),
+        ("spare", "f8"),  # the second half of a Box-Muller pair, NaN when used up
     ]
 )
 
-_MASK = 0xFFFFFFFF
-_BOTH = FLAG_EXCH | FLAG_LOCAL
+
+@jit
+def _normal(s, rng):
+    """Next standard normal, after Box and Muller."""
+    spare = s["spare"]
+    if spare == spare:
+        s["spare"] = np.nan
+        return spare
+    radius = math.sqrt(-2.0 * math.log(uniform(rng)))
+    angle = 2.0 * math.pi * uniform(rng)
+    s["spare"] = radius * math.sin(angle)
+    return radius * math.cos(angle)
 
 
 @jit
-def _uniform(rng):
-    """Next uniform in (0, 1) from congruential, xorshift and multiply-with-carry words and its carry."""
-    x = (69069 * rng[0] + 12345) & _MASK
-    y = rng[1]
-    y ^= (y << 13) & _MASK
-    y ^= y >> 17
-    y ^= (y << 5) & _MASK
-    t = 698769069 * rng[2] + rng[3]
-    rng[0] = x
-    rng[1] = y
-    rng[2] = t & _MASK
-    rng[3] = t >> 32
-    return (((x + y + rng[2]) & _MASK) + 0.5) / 4294967296.0
-
-
-@jit
-def _row(s, flags, ticks, qty, n, out):
-    """Write row ``n`` at the times of the current message; returns the next free row."""
-    out[n]["exch_ts_ns"] = s["exch_ns"]
-    out[n]["local_ts_ns"] = s["local_ns"]
-    out[n]["qty"] = qty
-    out[n]["price_ticks"] = ticks
-    out[n]["flags"] = flags | _BOTH
-    return n + 1
-
-
-@jit
-def _depth(p, s, d, key, level_lots, n, out):
-    """Write the new quantity of one level."""
-    flags = KIND_DEPTH | (FLAG_BUY if d == 0 else FLAG_SELL)
-    return _row(s, flags, -key if d == 0 else key, level_lots * p["lot_size"], n, out)
-
-
-@jit
-def _trade(p, s, d, key, traded_lots, n, out):
-    """Write a trade against side ``d``: the aggressor is the other side."""
-    flags = KIND_TRADE | (FLAG_SELL if d == 0 else FLAG_BUY)
-    return _row(s, flags, -key if d == 0 else key, traded_lots * p["lot_size"], n, out)
-
-
-@jit
-def _remove(d, i, keys, lots, counts):
-    """Take level ``i`` of side ``d`` out of the ladder."""
-    for k in range(i, counts[d] - 1):
-        keys[d, k] = keys[d, k + 1]
-        lots[d, k] = lots[d, k + 1]
-    counts[d] -= 1
-
-
-@jit
-def _add(p, s, d, key, more_lots, keys, lots, counts, n, out):
-    """Add lots at ``key`` of side ``d``, withdrawing the farthest level when the ladder is full."""
-    i = 0
-    while i < counts[d] and keys[d, i] < key:
-        i += 1
-    if i < counts[d] and keys[d, i] == key:
-        lots[d, i] += more_lots
-        return _depth(p, s, d, key, lots[d, i], n, out)
-    if i == DEPTH:
-        return n
-    if counts[d] == DEPTH:
-        counts[d] -= 1
-        n = _depth(p, s, d, keys[d, DEPTH - 1], 0.0, n, out)
-    for k in range(counts[d], i, -1):
-        keys[d, k] = keys[d, k - 1]
-        lots[d, k] = lots[d, k - 1]
-    keys[d, i] = key
-    lots[d, i] = more_lots
-    counts[d] += 1
-    return _depth(p, s, d, key, more_lots, n, out)
-
-
-@jit
-def _move_volatility(p, s, rng):
-    """One second of the two mean-reverting factors of log volatility; sets volatility and message rate."""
-    radius = math.sqrt(-2.0 * math.log(_uniform(rng)))
-    angle = 2.0 * math.pi * _uniform(rng)
+def _each_second(p, s, rng):
+    """One second of the two mean-reverting factors of log volatility; sets volatility, scale and pace."""
     keep = math.exp(-1.0 / p["slow_tau_s"])
-    s["slow"] = s["slow"] * keep + p["slow_sd"] * math.sqrt(1.0 - keep * keep) * radius * math.cos(angle)
+    s["slow"] = s["slow"] * keep + p["slow_sd"] * math.sqrt(1.0 - keep * keep) * _normal(s, rng)
     keep = math.exp(-1.0 / p["fast_tau_s"])
-    s["fast"] = s["fast"] * keep + p["fast_sd"] * math.sqrt(1.0 - keep * keep) * radius * math.sin(angle)
+    s["fast"] = s["fast"] * keep + p["fast_sd"] * math.sqrt(1.0 - keep * keep) * _normal(s, rng)
     y = s["slow"] + s["fast"]
-    # E[exp(2y)] = exp(2 var): with this offset the mean square volatility is the one asked for.
     variance = p["slow_sd"] * p["slow_sd"] + p["fast_sd"] * p["fast_sd"]
-    s["sigma"] = p["vol_per_sqrt_s"] * math.exp(y - variance)
-    s["rate"] = p["rate_per_s"] * min(4.0, max(0.75, math.exp(0.5 * y)))
+    hour = (s["vol_ns"] % 86_400_000_000_000) / 3.6e12
+    season = (
+        math.exp(p["season_amp"] * math.cos((hour - p["season_peak_h"]) * math.pi / 12.0)) / p["season_norm"]
+    )
+    # E[exp(2y)] = exp(2 variance): with this offset the mean square volatility is the one asked for.
+    s["sigma"] = p["vol_per_sqrt_s"] * math.sqrt(season) * math.exp(y - variance)
+    s["scale"] = math.sqrt(s["sigma"] / p["ref_vol_per_sqrt_s"])
+    lively = min(4.0, max(0.5, math.exp(0.5 * y - 0.125 * variance)))
+    s["pace"] = p["rate_per_s"] * season * lively * (1.0 - p["burst_branching"])
     s["vol_ns"] += 1_000_000_000
 
 
 @jit
-def _advance(p, s, rng, latency_ms):
-    """Move to the time of the next message: price, impact, and when it will arrive."""
-    dt = -math.log(_uniform(rng)) / s["rate"]
-    s["exch_ns"] += int(dt * 1e9) + 1
-    while s["exch_ns"] >= s["vol_ns"]:
-        _move_volatility(p, s, rng)
-    radius = math.sqrt(-2.0 * math.log(_uniform(rng)))
-    angle = 2.0 * math.pi * _uniform(rng)
-    s["normal"] = radius * math.sin(angle)
-    price = s["efficient_ticks"] * (1.0 + s["sigma"] * math.sqrt(dt) * radius * math.cos(angle))
-    s["efficient_ticks"] = min(p["max_ticks"], max(p["min_ticks"], price))
-    s["impact_bps"] *= math.exp(-dt / p["impact_tau_s"])
-    s["centre_ticks"] = s["efficient_ticks"] * (1.0 + s["impact_bps"] * 1e-4)
-    position = _uniform(rng) * (len(latency_ms) - 1)
-    i = int(position)
-    delay = latency_ms[i] + (position - i) * (latency_ms[i + 1] - latency_ms[i])
-    s["local_ns"] = max(s["local_ns"], s["exch_ns"] + int(delay * 1e6))
+def _advance(p, s, rng, total, latency_ms):
+    """Move to the next message: time by thinning, efficient price, arrival."""
+    while True:
+        before = 1.0 + s["excitation"]
+        dt = -math.log(uniform(rng)) / (total * s["pace"] * before)
+        s["exch_ns"] += int(dt * 1e9) + 1
+        while s["exch_ns"] >= s["vol_ns"]:
+            _each_second(p, s, rng)
+        price = s["efficient_ticks"] * (1.0 + s["sigma"] * math.sqrt(dt) * _normal(s, rng))
+        s["efficient_ticks"] = min(p["max_ticks"], max(p["min_ticks"], price))
+        s["excitation"] *= math.exp(-dt / p["burst_tau_s"])
+        if uniform(rng) * before < 1.0 + s["excitation"]:
+            break
+    if s["exch_ns"] >= s["latency_ns"]:
+        s["latency_ns"] = s["exch_ns"] + LATENCY_HOLD_NS
+        s["delay_ns"] = int(draw(latency_ms, 0, rng) * 1e6)
+    s["local_ns"] = max(s["local_ns"], s["exch_ns"] + s["delay_ns"])
 
 
 @jit
-def _centre_key(s, d):
-    """The centre as a key of side ``d``."""
-    return -s["centre_ticks"] if d == 0 else s["centre_ticks"]
+def _zone_ticks(p, s):
+    return max(1.0, p["zone_bps"] * 1e-4 * s["efficient_ticks"] * s["scale"])
 
 
 @jit
-def _pick_off(p, s, rng, d, keys, lots, counts, n, out):
-    """Trade against, or withdraw, the quotes of side ``d`` that the centre has run over; one level stays."""
-    line = _centre_key(s, d) - max(0.5, p["take_bps"] * 1e-4 * s["centre_ticks"])
-    if keys[d, 0] >= line:
-        return n
-    informed = _uniform(rng) < p["informed_share"]
-    taken = 0
-    while taken < MAX_SWEEP and counts[d] > 1 and keys[d, 0] < line:
+def _target_key(s, d):
+    """Where makers of side ``d`` want the touch, as a key."""
+    centre = s["reference_ticks"] if d == 1 else -s["reference_ticks"]
+    return math.ceil(centre + s["half_ticks"] - 1e-9)
+
+
+@jit
+def _bin(edges, queue_lots):
+    """Which column of ``rates`` holds for a queue: the number of edges at or below its size."""
+    k = 0
+    while k < len(edges) and edges[k] <= queue_lots:
+        k += 1
+    return k
+
+
+@jit
+def _intensities(p, s, keys, lots, counts, rates, edges, weights):
+    """Fill ``weights`` (float64[12], messages a second over the pace): by side, limit, cancel, market and refill,
+    then new and cancelled orders behind the touch. Returns their sum."""
+    z = (s["efficient_ticks"] - s["reference_ticks"]) / _zone_ticks(p, s)
+    z = min(1.0, max(-1.0, z))
+    market, limit = math.exp(p["lean_market"] * z), math.exp(p["lean_limit"] * z)
+    market_norm, limit_norm = s["market_norm"], s["limit_norm"]
+    total = 0.0
+    for d in range(2):
+        k = _bin(edges, lots[d, 0])
+        towards, against = (market, limit) if d == 1 else (1.0 / market, 1.0 / limit)
+        weights[6 * d] = rates[LIMIT, k] / (against * limit_norm)
+        weights[6 * d + 1] = rates[CANCEL, k] * against / limit_norm
+        weights[6 * d + 2] = rates[MARKET, k] * towards / market_norm
+        weights[6 * d + 3] = p["refill_share"] if keys[d, 0] > _target_key(s, d) else 0.0
+        weights[6 * d + 4] = 0.5 * p["deep_share"]
+        weights[6 * d + 5] = 0.5 * p["deep_share"] * (counts[d] - 1) / p["deep_levels"]
+        for j in range(6):
+            total += weights[6 * d + j]
+    return total
+
+
+@jit
+def _pick(weights, total, rng):
+    """Index drawn with the given weights."""
+    left = uniform(rng) * total
+    for i in range(len(weights) - 1):
+        left -= weights[i]
+        if left < 0.0:
+            return i
+    return len(weights) - 1
+
+
+@jit
+def _set_half_spread(p, s, rng):
+    """Draw the half spread that makers keep until the next move."""
+    s["half_ticks"] = 0.5
+    if p["wide_bps"] > 0.0:
+        s["half_ticks"] -= math.log(uniform(rng)) * p["wide_bps"] * 1e-4 * s["efficient_ticks"]
+
+
+@jit
+def _move(p, s, rng, d, keys, lots, counts, marks, n, out):
+    """The reference price follows: quotes of side ``d`` that it runs over are traded against or withdrawn."""
+    most = 2.0 * _zone_ticks(p, s)
+    size = draw(marks, MOVE, rng) * 1e-4 * s["efficient_ticks"] * s["scale"]
+    size = max(1.0, math.floor(min(size, most) + 0.5))
+    s["reference_ticks"] += size if d == 1 else -size
+    _set_half_spread(p, s, rng)
+    informed = uniform(rng) < p["informed_share"]
+    target = _target_key(s, d)
+    if keys[d, 0] < target and informed:
+        s["side"] = d
+    while keys[d, 0] < target:
         key = keys[d, 0]
         if informed:
-            n = _trade(p, s, d, key, lots[d, 0], n, out)
-        _remove(d, 0, keys, lots, counts)
-        n = _depth(p, s, d, key, 0.0, n, out)
-        taken += 1
-    return n
+            n = write_trade(p, s, d, key, lots[d, 0], n, out)
+        if counts[d] == 1:
+            n = add(p, s, d, target, lots_of(marks, LIMIT, rng), keys, lots, counts, n, out)
+        remove(d, 0, keys, lots, counts)
+        n = write_depth(p, s, d, key, 0.0, n, out)
+    return n, informed
 
 
 @jit
-def _noise_trade(p, s, rng, keys, lots, counts, n, out):
-    """A trade that knows nothing: lognormal size, persistent sign, transient impact; one level stays."""
-    if _uniform(rng) > p["sign_persistence"]:
-        s["noise_sign"] = -s["noise_sign"]
-    d = 1 if s["noise_sign"] > 0.0 else 0
-    scale = math.exp(p["trade_sigma"] * s["normal"])
-    left = max(1.0, math.floor(p["trade_lots"] * scale))
-    s["impact_bps"] += s["noise_sign"] * p["impact_bps"] * min(4.0, math.sqrt(math.sqrt(scale)))
+def _market_order(p, s, rng, d, keys, lots, counts, marks, n, out):
+    """A market order against side ``d``; a touch that it empties may take the reference price along."""
+    if uniform(rng) < p["sign_persistence"]:
+        d = s["side"]
+    s["side"] = d
+    left = lots_of(marks, MARKET, rng)
     taken = 0
     while left > 0.0 and taken < MAX_SWEEP:
         key = keys[d, 0]
         if left < lots[d, 0]:
-            n = _trade(p, s, d, key, left, n, out)
+            n = write_trade(p, s, d, key, left, n, out)
             lots[d, 0] -= left
-            return _depth(p, s, d, key, lots[d, 0], n, out)
+            n = write_depth(p, s, d, key, lots[d, 0], n, out)
+            break
         if counts[d] == 1:
-            return n
+            break
         left -= lots[d, 0]
-        n = _trade(p, s, d, key, lots[d, 0], n, out)
-        _remove(d, 0, keys, lots, counts)
-        n = _depth(p, s, d, key, 0.0, n, out)
+        n = write_trade(p, s, d, key, lots[d, 0], n, out)
+        remove(d, 0, keys, lots, counts)
+        n = write_depth(p, s, d, key, 0.0, n, out)
         taken += 1
+    if taken > 0:
+        z = (s["efficient_ticks"] - s["reference_ticks"]) / _zone_ticks(p, s)
+        gap = keys[d, 0] - _target_key(s, d)
+        if gap > 0 and uniform(rng) < 0.5 * (1.0 + (z if d == 1 else -z)):
+            s["reference_ticks"] += gap if d == 1 else -gap
     return n
 
 
 @jit
-def _cancel(p, s, rng, keys, lots, counts, n, out):
-    """A cancellation, likelier near the touch: half of them take the whole level, the rest a part."""
-    d = 0 if _uniform(rng) < 0.5 else 1
-    u = _uniform(rng)
-    i = int(u * u * counts[d])
-    part = _uniform(rng)
-    if part < 0.5 and counts[d] > MIN_LEVELS:
-        key = keys[d, i]
-        _remove(d, i, keys, lots, counts)
-        return _depth(p, s, d, key, 0.0, n, out)
-    lots[d, i] = max(1.0, math.floor(lots[d, i] * part))
-    return _depth(p, s, d, keys[d, i], lots[d, i], n, out)
+def _cancel(p, s, rng, d, keys, lots, counts, marks, n, out):
+    """A cancellation at the touch; it leaves a lot, since the last one goes by trade or with the price."""
+    size = min(lots_of(marks, CANCEL, rng), lots[d, 0] - 1.0)
+    if size < 1.0:
+        return n
+    lots[d, 0] -= size
+    return write_depth(p, s, d, keys[d, 0], lots[d, 0], n, out)
 
 
 @jit
-def _limit_key(p, s, rng, d, keys):
-    """Where a new limit order of side ``d`` goes: around the centre or deeper, never crossing."""
-    half = 0.5 + p["widen"] * s["sigma"] * s["centre_ticks"] / math.sqrt(s["rate"])
-    key = math.ceil(_centre_key(s, d) + half)
-    if _uniform(rng) > p["near_share"]:
-        key += math.floor(-math.log(_uniform(rng)) * p["depth_bps"] * 1e-4 * s["centre_ticks"])
-    return max(int(key), 1 - keys[1 - d, 0])
+def _refill(p, s, rng, d, keys, lots, counts, marks, n, out):
+    """Makers quote at their target, never crossing; what was the touch thins out to what lies behind one."""
+    key = max(_target_key(s, d), 1 - keys[1 - d, 0])
+    if key >= keys[d, 0]:
+        return n
+    n = add(p, s, d, key, lots_of(marks, LIMIT, rng), keys, lots, counts, n, out)
+    behind = lots_of(marks, DEEP, rng)
+    if counts[d] > 1 and behind < lots[d, 1]:
+        lots[d, 1] = behind
+        n = write_depth(p, s, d, keys[d, 1], behind, n, out)
+    return n
 
 
 @jit
-def _limit(p, s, rng, keys, lots, counts, n, out):
-    """A new limit order, mostly on the side whose best price lags the centre."""
-    bid_lag = keys[0, 0] + s["centre_ticks"]
-    ask_lag = keys[1, 0] - s["centre_ticks"]
-    d = 0 if bid_lag > ask_lag else 1
-    if _uniform(rng) < 0.15:
-        d = 1 - d
-    key = _limit_key(p, s, rng, d, keys)
-    size = max(1.0, math.floor(p["level_lots"] * math.exp(p["level_sigma"] * s["normal"])))
-    return _add(p, s, d, key, size, keys, lots, counts, n, out)
+def _deep(p, s, rng, d, keys, lots, counts, marks, n, out):
+    """A new order behind the touch, at an exponential distance."""
+    key = keys[d, 0] + 1 - int(math.log(uniform(rng)) * p["deep_bps"] * 1e-4 * s["efficient_ticks"])
+    return add(p, s, d, key, lots_of(marks, DEEP, rng), keys, lots, counts, n, out)
 
 
 @jit
-def _refill(p, s, rng, d, keys, lots, counts, n, out):
+def _thin(p, s, rng, d, keys, lots, counts, n, out):
+    """A level behind the touch is withdrawn."""
+    if counts[d] <= MIN_LEVELS:
+        return n
+    i = 1 + int(uniform(rng) * (counts[d] - 1))
+    key = keys[d, i]
+    remove(d, i, keys, lots, counts)
+    return write_depth(p, s, d, key, 0.0, n, out)
+
+
+@jit
+def _event(p, s, rng, which, keys, lots, counts, marks, n, out):
+    """One message of the kind and side drawn."""
+    d, kind = which // 6, which % 6
+    if kind == LIMIT:
+        return add(p, s, d, keys[d, 0], lots_of(marks, LIMIT, rng), keys, lots, counts, n, out)
+    if kind == CANCEL:
+        return _cancel(p, s, rng, d, keys, lots, counts, marks, n, out)
+    if kind == MARKET:
+        return _market_order(p, s, rng, d, keys, lots, counts, marks, n, out)
+    if kind == 3:
+        return _refill(p, s, rng, d, keys, lots, counts, marks, n, out)
+    if kind == 4:
+        return _deep(p, s, rng, d, keys, lots, counts, marks, n, out)
+    return _thin(p, s, rng, d, keys, lots, counts, n, out)
+
+
+@jit
+def _top_up(p, s, rng, d, keys, lots, counts, marks, n, out):
     """Add levels behind the last one until the side has its minimum."""
     while counts[d] < MIN_LEVELS:
-        step = 1 + int(-math.log(_uniform(rng)) * 0.2 * p["depth_bps"] * 1e-4 * s["centre_ticks"])
-        key = max(keys[d, counts[d] - 1] + step, _limit_key(p, s, rng, d, keys))
-        n = _add(p, s, d, key, max(1.0, math.floor(p["level_lots"])), keys, lots, counts, n, out)
+        step = 1 - int(math.log(uniform(rng)) * 0.2 * p["deep_bps"] * 1e-4 * s["efficient_ticks"])
+        key = keys[d, counts[d] - 1] + step
+        n = add(p, s, d, key, lots_of(marks, DEEP, rng), keys, lots, counts, n, out)
     return n
 
 
 @jit
-def simulate(params, state, rng, keys, lots, counts, latency_ms, until_ns, out):
+def _norm(lean):
+    """Mean of exp(lean z) for z even over (-1, 1)."""
+    return math.sinh(lean) / lean if lean > 1e-9 else 1.0
+
+
+@jit
+def simulate(params, state, rng, keys, lots, counts, rates, edges, marks, latency_ms, until_ns, weights, out):
     """Continue the stream: fill ``out`` with whole messages and return the number of rows written.
 
     The stream does not depend on how it is cut: messages never straddle two calls, and everything that the
@@ -295,31 +363,41 @@ def simulate(params, state, rng, keys, lots, counts, latency_ms, until_ns, out):
 
     Args:
         params: ``FLOW_PARAMS[1]``, read anew at each call: what changes there between two calls holds from
-            the next message on.
+            the next message on (volatility and pace from the next second).
         state: ``FLOW_STATE[1]``, changed in place, as are the next four.
         rng: ``int64[4]``, generator state.
         keys: ``int64[2, DEPTH]``, ticks signed so that they ascend away from the touch.
         lots: ``float64[2, DEPTH]``, whole lots.
         counts: ``int64[2]``, levels in use, at least one a side.
-        latency_ms: ``float64[m]``, m >= 2, quantiles of the feed latency at even probabilities from 0 to 1.
+        rates: ``float64[3, k + 1]``, intensity of limit, cancel and market orders at one touch by queue size,
+            over the mean rate of all messages.
+        edges: ``float64[k]``, ascending queue sizes [lots] between the columns of ``rates``.
+        marks: ``float64[5, m]``, quantiles at even probabilities from 0 to 1: sizes of limit, cancel, market and
+            deep orders [lots] and of moves of the reference price [bps].
+        latency_ms: ``float64[1, q]``, q >= 2, quantiles of the feed latency.
         until_ns: exchange time; the first message at or after it is the last one of this call, and no
             message comes of a call that begins there.
+        weights: ``float64[12]``, scratch.
         out: ``EVENT[k]``, k >= ROWS_PER_MESSAGE.
     """
     p = params[0]
     s = state[0]
+    s["market_norm"], s["limit_norm"] = _norm(p["lean_market"]), _norm(p["lean_limit"])
+    branching, tau = p["burst_branching"], p["burst_tau_s"]
+    kick = branching / (tau * (1.0 - branching) * p["market_share"] * p["rate_per_s"])
     n = 0
     while n + ROWS_PER_MESSAGE <= len(out) and s["exch_ns"] < until_ns:
-        _advance(p, s, rng, latency_ms)
-        n = _pick_off(p, s, rng, 0, keys, lots, counts, n, out)
-        n = _pick_off(p, s, rng, 1, keys, lots, counts, n, out)
-        kind = _uniform(rng)
-        if kind < p["market_share"]:
-            n = _noise_trade(p, s, rng, keys, lots, counts, n, out)
-        elif kind < p["market_share"] + p["cancel_share"]:
-            n = _cancel(p, s, rng, keys, lots, counts, n, out)
+        total = _intensities(p, s, keys, lots, counts, rates, edges, weights)
+        _advance(p, s, rng, total, latency_ms)
+        away = s["efficient_ticks"] - s["reference_ticks"]
+        if abs(away) >= _zone_ticks(p, s):
+            n, traded = _move(p, s, rng, 1 if away > 0.0 else 0, keys, lots, counts, marks, n, out)
         else:
-            n = _limit(p, s, rng, keys, lots, counts, n, out)
-        n = _refill(p, s, rng, 0, keys, lots, counts, n, out)
-        n = _refill(p, s, rng, 1, keys, lots, counts, n, out)
+            which = _pick(weights, total, rng)
+            traded = which % 6 == MARKET
+            n = _event(p, s, rng, which, keys, lots, counts, marks, n, out)
+        if traded:
+            s["excitation"] = min(MAX_EXCITATION, s["excitation"] + kick)
+        n = _top_up(p, s, rng, 0, keys, lots, counts, marks, n, out)
+        n = _top_up(p, s, rng, 1, keys, lots, counts, marks, n, out)
     return n

@@ -8,6 +8,8 @@ import numpy as np
 
 from mmlib.market.source import QUANTILES, FeedLatency
 
+_TAIL_FROM = 0.99
+
 
 def lognormal_ms(median_ms: float, sigma: float) -> np.ndarray:
     """Quantiles of a lognormal latency.
@@ -21,11 +23,29 @@ def lognormal_ms(median_ms: float, sigma: float) -> np.ndarray:
     Returns:
         ``float64[1001]``, ms, not decreasing.
     """
-    inside = 0.05 / (QUANTILES - 1)
-    probabilities = np.clip(np.linspace(0.0, 1.0, QUANTILES), inside, 1.0 - inside)
+    return lognormal_at(median_ms, sigma, _probabilities())
+
+
+def heavy_tailed_ms(median_ms: float, sigma: float) -> np.ndarray:
+    """Quantiles of a latency that is lognormal up to its 99th percentile and Pareto (index 2) beyond.
+
+    Args, Returns: as for `lognormal_ms`.
+    """
+    at = _probabilities()
+    tail = lognormal_at(median_ms, sigma, np.array([_TAIL_FROM])) * np.sqrt((1.0 - _TAIL_FROM) / (1.0 - at))
+    return np.where(at > _TAIL_FROM, tail, lognormal_at(median_ms, sigma, at))
+
+
+def lognormal_at(median: float, sigma: float, probabilities: np.ndarray) -> np.ndarray:
+    """Quantiles of a lognormal distribution at ``float64[n]`` probabilities inside (0, 1)."""
     normal = NormalDist()
-    scores = np.array([normal.inv_cdf(q) for q in probabilities])
-    return np.asarray(median_ms * np.exp(sigma * scores))
+    return np.asarray(median * np.exp(sigma * np.array([normal.inv_cdf(q) for q in probabilities])))
+
+
+def _probabilities() -> np.ndarray:
+    """Even probabilities, the ends a twentieth of a step inside."""
+    inside = 0.05 / (QUANTILES - 1)
+    return np.clip(np.linspace(0.0, 1.0, QUANTILES), inside, 1.0 - inside)
 
 
 def measured_ms(latency_ns: np.ndarray) -> np.ndarray:

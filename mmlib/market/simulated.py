@@ -7,19 +7,21 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmlib._io import UserError
 from mmlib.core import flow
+from mmlib.core.flowladder import DEPTH
 from mmlib.dtypes import EVENT, Grade
 from mmlib.market.events import book_before, snapshot_rows
-from mmlib.market.latency import lognormal_ms, refresh_model
-from mmlib.market.source import CHUNK_ROWS, FeedLatency, Instrument
+from mmlib.market.flowmodel import BUILT_IN, FlowModel, even_quantiles, kernel_arrays, load_preset
+from mmlib.market.latency import heavy_tailed_ms, refresh_model
+from mmlib.market.source import CHUNK_ROWS, QUANTILES, FeedLatency, Instrument
 
 DEFAULT_START_NS = 1_736_899_200_000_000_000  # 2025-01-15T00:00:00Z
-DEFAULT_RATE_PER_S = 20.0
 _MAX_RATE_PER_S = 100_000.0
 NEVER_NS = np.iinfo(np.int64).max
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,31}")
@@ -28,29 +30,11 @@ _KNOWN = {"BTCUSDT": (60_000.0, 0.1, 0.001), "ETHUSDT": (2_500.0, 0.01, 0.001)}
 """Symbol to starting price, tick size, lot size."""
 
 REGIMES: dict[str, dict[str, float]] = {
-    "calm": {"daily_vol": 0.015, "slow_sd": 0.3, "fast_sd": 0.2, "informed_share": 0.4},
-    "normal": {"daily_vol": 0.03, "slow_sd": 0.5, "fast_sd": 0.35, "informed_share": 0.55},
-    "stressed": {"daily_vol": 0.08, "slow_sd": 0.7, "fast_sd": 0.5, "informed_share": 0.75},
+    "calm": {"vol": 0.5, "cluster": 0.6, "informed": 0.75, "burst": 0.75, "size": 1.25},
+    "normal": {"vol": 1.0, "cluster": 1.0, "informed": 1.0, "burst": 1.0, "size": 1.0},
+    "stressed": {"vol": 2.5, "cluster": 1.4, "informed": 1.35, "burst": 1.5, "size": 0.6},
 }
-"""What a regime sets: volatility a day, how it clusters, how much of the flow knows the price."""
-
-_COMMON = {
-    "slow_tau_s": 1800.0,
-    "fast_tau_s": 60.0,
-    "market_share": 0.15,
-    "cancel_share": 0.2,
-    "take_bps": 0.05,
-    "impact_bps": 0.15,
-    "impact_tau_s": 8.0,
-    "sign_persistence": 0.75,
-    "near_share": 0.8,
-    "depth_bps": 1.5,
-    "widen": 0.2,
-    "level_sigma": 1.0,
-    "trade_sigma": 1.6,
-}
-_LEVEL_NOTIONAL = 15_000.0  # median limit order, quote currency
-_TRADE_NOTIONAL = 1_500.0  # median noise trade
+"""What a regime multiplies: volatility, how it clusters, share of informed moves, self-excitation, size of quotes."""
 
 
 @dataclass
@@ -68,6 +52,9 @@ class SimulatedStream:
     keys: np.ndarray
     lots: np.ndarray
     counts: np.ndarray
+    rates: np.ndarray
+    edges: np.ndarray
+    marks: np.ndarray
 
     @property
     def exch_ns(self) -> int:
@@ -93,8 +80,12 @@ class SimulatedStream:
                 self.keys,
                 self.lots,
                 self.counts,
-                self.latency_ms,
+                self.rates,
+                self.edges,
+                self.marks,
+                self.latency_ms[None, :],
                 until_ns,
+                np.zeros(12),
                 out,
             )
         )
@@ -132,7 +123,6 @@ class SimulatedSource:
 
     grade = Grade.SIMULATED
     uri = "simulated"
-    sha256 = ""
     end_ns: int | None = None
 
     def __init__(
@@ -150,15 +140,26 @@ class SimulatedSource:
         self.symbol = symbol
         self._seed = seed
         self.start_ns = DEFAULT_START_NS if start_ns is None else start_ns
-        self._price, self.instrument = _listing(symbol, instrument)
-        self._params = _params(market, self._price, self.instrument)
-        self._latency_ms = lognormal_ms(latency.median_ms, latency.sigma)
-        self.refresh_ms, self.refresh_label = refresh_model(latency, "the market is simulated")
-        self.quality: dict[str, int] = {"rows": 0}
+        _check_keys(market)
+        preset = str(market.get("preset") or "")
+        self.model = load_preset(preset) if preset else BUILT_IN
+        self._price, self.instrument = _listing(symbol, instrument, self.model if preset else None)
         regime = str(market.get("regime", "normal"))
+        rate = market.get("rate_per_s")
+        self.rate_per_s = self.model.rate_per_s if rate is None else float(rate)
+        self._arrays = _arrays(self.model, regime, self.rate_per_s, self._price, self.instrument)
+        if self.model.latency_ms:
+            self._latency_ms = np.array(self.model.latency_ms)
+            self.refresh_ms = 2.0 * even_quantiles(self.model.latency_ms, QUANTILES)
+            self.refresh_label = f"model: twice the feed latency of the preset {Path(preset).stem}"
+        else:
+            self._latency_ms = heavy_tailed_ms(latency.median_ms, latency.sigma)
+            self.refresh_ms, self.refresh_label = refresh_model(latency, "the market is simulated")
+        self.sha256 = self.model.sha256 if preset else ""
+        self.quality: dict[str, int] = {"rows": 0}
         self.description = (
-            f"simulated order flow, {regime} regime, seed {seed}, "
-            f"about {self._params['rate_per_s'][0]:g} messages a second"
+            f"simulated order flow, {f'preset {Path(preset).stem}, ' if preset else ''}{regime} regime, "
+            f"seed {seed}, about {self.rate_per_s:g} messages a second"
         )
 
     def chunks(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[np.ndarray]:
@@ -197,7 +198,7 @@ class SimulatedSource:
         """Rows to ask for at once: a whole chunk, or a rough upper estimate where the window is shorter."""
         if end_ns is None:
             return CHUNK_ROWS
-        expected = 4.0 * float(self._params["rate_per_s"][0]) * (end_ns - now_ns) / 1e9
+        expected = 4.0 * self.rate_per_s * (end_ns - now_ns) / 1e9
         return int(min(CHUNK_ROWS, 1024 + expected))
 
     def stream(self) -> SimulatedStream:
@@ -205,25 +206,29 @@ class SimulatedSource:
 
         What `chunks` hands out from the start is its ``book_rows`` at ``start_ns`` and then what it fills.
         """
-        ticks = self._price / self.instrument.tick_size
+        params, rates, edges, marks = (array.copy() for array in self._arrays)
+        ticks = math.floor(self._price / self.instrument.tick_size) + 0.5
         state = np.zeros(1, flow.FLOW_STATE)
-        for name in ("exch_ns", "local_ns", "vol_ns"):
+        for name in ("exch_ns", "local_ns", "vol_ns", "latency_ns"):
             state[name] = self.start_ns
-        state["efficient_ticks"] = state["centre_ticks"] = ticks
-        state["noise_sign"] = 1.0
+        state["efficient_ticks"] = state["reference_ticks"] = ticks
+        state["half_ticks"] = 0.5 + params["wide_bps"] * 1e-4 * ticks
+        state["spare"] = np.nan
         # The first message comes after the volatility has moved once; until then these hold.
-        state["sigma"] = self._params["vol_per_sqrt_s"]
-        state["rate"] = self._params["rate_per_s"]
-        gap = max(1, int(ticks * 0.2e-4))
-        levels = np.arange(flow.DEPTH // 2)
-        keys = np.zeros((2, flow.DEPTH), np.int64)
+        state["sigma"], state["scale"], state["pace"] = params["vol_per_sqrt_s"], 1.0, params["rate_per_s"]
+        levels = np.arange(DEPTH // 2)
+        gap = max(1, int(ticks * params["deep_bps"][0] * 1e-4 / len(levels)))
+        keys = np.zeros((2, DEPTH), np.int64)
+        lots = np.zeros((2, DEPTH))
+        lots[:, : len(levels)] = max(1.0, float(np.rint(np.median(marks[flow.DEEP]))))
         for d, centre in ((0, -ticks), (1, ticks)):
-            keys[d, : len(levels)] = math.ceil(centre + 0.5) + gap * levels
-        lots = np.zeros((2, flow.DEPTH))
-        lots[:, : len(levels)] = max(1.0, math.floor(self._params["level_lots"][0]))
-        counts = np.full(2, len(levels), np.int64)
+            keys[d, : len(levels)] = math.ceil(centre + float(state["half_ticks"][0]) - 1e-9) + gap * levels
+            lots[d, 0] = max(1.0, float(np.rint(np.median(edges)))) if len(edges) else lots[d, 1]
         rng = _rng(self._seed, self.symbol, self.start_ns)
-        return SimulatedStream(self._params.copy(), self._latency_ms.copy(), state, rng, keys, lots, counts)
+        counts = np.full(2, len(levels), np.int64)
+        return SimulatedStream(
+            params, self._latency_ms.copy(), state, rng, keys, lots, counts, rates, edges, marks
+        )
 
 
 def _rng(seed: int, symbol: str, start_ns: int) -> np.ndarray:
@@ -235,9 +240,11 @@ def _rng(seed: int, symbol: str, start_ns: int) -> np.ndarray:
     return words
 
 
-def _listing(symbol: str, declared: Instrument | None) -> tuple[float, Instrument]:
-    """Starting price and instrument; of an unknown symbol, derived from its name."""
-    if symbol in _KNOWN:
+def _listing(symbol: str, declared: Instrument | None, preset: FlowModel | None) -> tuple[float, Instrument]:
+    """Starting price and instrument: of the preset, of a known symbol, or derived from the symbol's name."""
+    if preset is not None:
+        price, tick_size, lot_size = preset.price, preset.tick_size, preset.lot_size
+    elif symbol in _KNOWN:
         price, tick_size, lot_size = _KNOWN[symbol]
     else:
         share = int.from_bytes(hashlib.sha256(symbol.encode()).digest()[:4], "big") / 2**32
@@ -250,31 +257,40 @@ def _listing(symbol: str, declared: Instrument | None) -> tuple[float, Instrumen
     return price, instrument
 
 
-def _params(market: Mapping[str, Any], price: float, instrument: Instrument) -> np.ndarray:
-    """Kernel parameters of a regime.
+def _check_keys(market: Mapping[str, Any]) -> None:
+    """Refuse what no market has.
 
     Raises:
         UserError: unknown key or regime, rate out of range.
     """
     for key in market:
-        if key not in ("rate_per_s", "regime"):
-            raise UserError(f"market.{key}: unknown key; expected rate_per_s, regime")
+        if key not in ("rate_per_s", "regime", "preset"):
+            raise UserError(f"market.{key}: unknown key; expected preset, rate_per_s, regime")
     regime = market.get("regime", "normal")
     if regime not in REGIMES:
         raise UserError(f"market.regime: {regime!r}; expected one of {', '.join(REGIMES)}")
-    rate = float(market.get("rate_per_s", DEFAULT_RATE_PER_S))
-    if not 0.0 < rate <= _MAX_RATE_PER_S:
+    rate = market.get("rate_per_s")
+    if rate is not None and not 0.0 < float(rate) <= _MAX_RATE_PER_S:
         raise UserError(f"market.rate_per_s: {rate}; expected above 0 and up to {_MAX_RATE_PER_S:g}")
-    chosen = REGIMES[regime]
-    params = np.zeros(1, flow.FLOW_PARAMS)
-    for name, value in (_COMMON | {k: v for k, v in chosen.items() if k != "daily_vol"}).items():
-        params[name] = value
-    params["rate_per_s"] = rate
-    params["vol_per_sqrt_s"] = chosen["daily_vol"] / math.sqrt(86_400.0)
-    lot_value = price * instrument.lot_size
-    params["level_lots"] = max(1.0, _LEVEL_NOTIONAL / lot_value)
-    params["trade_lots"] = max(1.0, _TRADE_NOTIONAL / lot_value)
-    params["lot_size"] = instrument.lot_size
-    ticks = price / instrument.tick_size
-    params["min_ticks"], params["max_ticks"] = ticks / 5.0, min(5.0 * ticks, 1e9)
-    return params
+
+
+def _arrays(
+    model: FlowModel, regime: str, rate_per_s: float, price: float, instrument: Instrument
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Kernel arrays of a market in a regime."""
+    params, rates, edges, marks = kernel_arrays(
+        model,
+        price=price,
+        tick_size=instrument.tick_size,
+        lot_size=instrument.lot_size,
+        rate_per_s=rate_per_s,
+    )
+    times = REGIMES[regime]
+    params["vol_per_sqrt_s"] *= times["vol"]
+    for name in ("slow_sd", "fast_sd"):
+        params[name] *= times["cluster"]
+    params["informed_share"] = np.minimum(1.0, params["informed_share"] * times["informed"])
+    params["burst_branching"] = np.minimum(0.9, params["burst_branching"] * times["burst"])
+    for row in (flow.LIMIT, flow.DEEP):
+        marks[row] *= times["size"]
+    return params, rates, edges, marks

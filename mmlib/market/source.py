@@ -109,7 +109,7 @@ def open_source(
         instruments: symbol to (tick_size, lot_size), overriding what the recording suggests.
         latency: ``feed_median_ms`` and ``feed_sigma`` of the lognormal feed latency, used where none was
             recorded.
-        market: ``rate_per_s`` and ``regime`` of a simulated market.
+        market: ``preset``, ``rate_per_s`` and ``regime`` of a simulated market.
         quarantine_dir: where lines that cannot be read are kept, with their reasons.
         tiles: play a recording this many times over, shifted by whole seconds; its grade sinks to tiled.
 
