@@ -18,8 +18,9 @@ from mmlib.config.load import ensure_params
 from mmlib.dtypes import Grade, Status
 from mmlib.workflow import runs
 from mmlib.workflow.manifest import BAD_INPUT, FAILED, GATE, OK, Planned
+from mmlib.workflow.order import run_steps
 from mmlib.workflow.record import latest
-from mmlib.workflow.runner import Event, check_known, parameters_of, run_steps
+from mmlib.workflow.runner import Event, check_known, parameters_of
 from mmlib.workflow.steps import get_step
 from tests.workflow_fixtures import OPEN, passing_cells, write_notebook
 
@@ -152,7 +153,9 @@ def test_resume_keeps_what_did_not_change(tmp_path: Path) -> None:
     assert [o.returncode for o in again] == [OK, OK]
 
     gates = ws / "params" / "gates.yaml"
-    gates.write_text(gates.read_text() + "\n# changed\n")
+    gates.write_text(gates.read_text() + "\n# a comment\n")
+    assert [o.resumed for o in run_steps(ws, items, resume=True)[1]] == [True, True]
+    gates.write_text(gates.read_text().replace("source: fetch_md p95 <= 35ms", "source: other words"))
     _, third = run_steps(ws, items[:1], resume=True)
     assert [o.resumed for o in third] == [False]
     assert latest(ws)["prep"].run_id != first

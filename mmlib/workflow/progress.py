@@ -26,9 +26,9 @@ class Reporter(AbstractContextManager["Reporter"]):
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.done = 0
+        self.begun = self.done = 0
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Reporter:
         if sys.stderr.isatty():
@@ -57,26 +57,28 @@ class Reporter(AbstractContextManager["Reporter"]):
         """Take one event."""
         if event.kind == "start":
             self._start(event)
-        elif event.kind == "cell" and self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=event.cell, total=event.cells)
+        elif event.kind == "cell" and self._bar is not None and event.step.key in self._tasks:
+            self._bar.update(self._tasks[event.step.key], completed=event.cell, total=event.cells)
         elif event.kind == "end":
             self._end(event)
 
     def _start(self, event: Event) -> None:
-        label = f"[{self.done + 1}/{self.total}] {event.step.title}"
+        self.begun += 1
+        label = f"[{self.begun}/{self.total}] {event.step.title}"
         if self._bar is None:
             self._line(f"{label} ...")
         else:
-            self._task = self._bar.add_task(_plain(label), total=1)
+            self._tasks[event.step.key] = self._bar.add_task(_plain(label), total=1)
 
     def _end(self, event: Event) -> None:
         self.done += 1
         outcome = event.outcome
         if outcome is None:
             return
-        if self._bar is not None and self._task is not None:
-            self._bar.remove_task(self._task)
-            self._task = None
+        self.begun = max(self.begun, self.done)
+        task = self._tasks.pop(event.step.key, None)
+        if self._bar is not None and task is not None:
+            self._bar.remove_task(task)
         took = "kept from before" if outcome.resumed else f"{outcome.seconds:.1f} s"
         label = f"[{self.done}/{self.total}] {event.step.title}"
         tail = f" - {outcome.reason}" if outcome.reason else ""

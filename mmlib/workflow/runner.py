@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,9 @@ from mmlib.workflow.manifest import (
     RunOutcome,
     begin,
     fingerprint,
-    resumable,
     why,
     write_manifest,
 )
-from mmlib.workflow.params import check_parameters
 from mmlib.workflow.record import RUN_ID_ENV, StepRecord, read_record
 from mmlib.workflow.steps import Step, hint
 from mmlib.workflow.times import now_iso
@@ -53,41 +51,6 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
-
-
-def run_steps(
-    ws: Path,
-    planned: Sequence[Planned],
-    *,
-    profile: str = "",
-    resume: bool = False,
-    on_event: OnEvent | None = None,
-) -> tuple[str, list[RunOutcome]]:
-    """Execute steps one after the other in one run; returns the run's identifier and the outcomes.
-
-    One notebook runs at a time, so no two processes compile the same kernels at once. A step whose
-    predecessor failed still runs and records what is missing; only bad input in Prep ends the run, for every
-    step would meet it.
-
-    Raises:
-        UserError: the workspace cannot be written, or a parameter is unknown or wrong.
-    """
-    for item in planned:
-        check_known(item)
-        check_parameters(item.params)
-    run_id = runs.new_run(ws)
-    outcomes: list[RunOutcome] = []
-    with private_kernel():
-        for item in planned:
-            outcome = resumable(ws, item) if resume else None
-            if outcome is None:
-                outcome = run_step(ws, item, run_id, profile=profile, on_event=on_event)
-            elif on_event:
-                on_event(Event("end", item.step, outcome=outcome))
-            outcomes.append(outcome)
-            if item.step.key == "prep" and outcome.returncode == BAD_INPUT:
-                break
-    return run_id, outcomes
 
 
 def run_step(

@@ -32,6 +32,8 @@ class Step:
     outputs: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=lambda: _NO_PARAMS)
     overrides: bool = False  # runs with params/config.soak_overrides.yaml merged in
+    after: tuple[str, ...] = ()  # steps of the same run that it follows without building on them
+    measures: bool = False  # its durations are results, so nothing runs beside it
 
     @property
     def family(self) -> str:
@@ -58,6 +60,7 @@ def _ab(pct: int, depends: tuple[str, ...]) -> Step:
         outputs=("artifacts/edge/reports/ab_run_online_*.md",),
         fixed=MappingProxyType({"rollout_pct": pct}),
         overrides=True,
+        measures=True,
     )
 
 
@@ -87,6 +90,7 @@ STEPS: tuple[Step, ...] = (
             "artifacts/md_cache/shadow_report.md",
             "artifacts/reports/PRE_SOAK_REPORT.md",
         ),
+        measures=True,
     ),
     Step(
         key="soak",
@@ -104,6 +108,7 @@ STEPS: tuple[Step, ...] = (
             "artifacts/edge/feeds/pipeline_ticks_*.jsonl",
         ),
         overrides=True,
+        measures=True,
     ),
     Step(
         key="dataset",
@@ -134,6 +139,7 @@ STEPS: tuple[Step, ...] = (
             "artifacts/reports/CI_GATES_STATUS.md",
             "docs/FEATURE_FLAGS_REGISTRY.md",
         ),
+        measures=True,
     ),
     Step(
         key="daily_ops",
@@ -145,6 +151,7 @@ STEPS: tuple[Step, ...] = (
         requirement="Reports generated, alerts working",
         depends=("soak",),
         outputs=("artifacts/reports/daily/????-??-??.md", "artifacts/reports/ALERT_RULES.md"),
+        after=("baseline_lock",),  # the day is compared with the locked baseline, where there is one
     ),
     Step(
         key="readiness",

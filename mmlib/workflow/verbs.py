@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mmlib._io import UserError, write_atomic
 from mmlib.workflow import show
 from mmlib.workflow.manifest import FAILED, GATE, OK, RunOutcome
+from mmlib.workflow.order import run_steps
 from mmlib.workflow.plan import Options, plan
 from mmlib.workflow.progress import Reporter
 from mmlib.workflow.readiness import Readiness, collect
-from mmlib.workflow.runner import run_steps
 from mmlib.workflow.steps import STEPS, get_step
 
 if TYPE_CHECKING:
