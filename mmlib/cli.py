@@ -111,10 +111,13 @@ def _execute(
 
 def _baseline(args: argparse.Namespace) -> int:
     if args.lock:
-        return _execute(args, ["baseline_lock"], {"baseline_lock": {"lock": True}})
+        given = _given(lock=True, rounds=args.rounds)
+        return _execute(args, ["baseline_lock"], {"baseline_lock": given})
     from mmlib.workflow import verbs
+    from mmlib.workflow.params import check_parameters
 
-    text, payload, code = verbs.validate_baseline(_workspace(args))
+    check_parameters(_given(rounds=args.rounds))
+    text, payload, code = verbs.validate_baseline(_workspace(args), rounds=args.rounds)
     print(json.dumps(payload, indent=2) if args.json else text)
     return code
 

@@ -60,8 +60,10 @@ def test_a_lock_is_never_compared_with_a_session_on_another_source(
     write_json(tmp_path / candidate.BUDGETS_FILE, {})
     budgets = SimpleNamespace(source=source, created="today", to_dict=dict)
     monkeypatch.setattr(candidate, "read_budgets", lambda _path: budgets)
-    monkeypatch.setattr(candidate, "repeat_session", lambda *_args: pytest.fail("ran another source again"))
-    locked = cast(Any, SimpleNamespace(budgets=budgets))
-    found, said = candidate.candidate_budgets(tmp_path, locked, created="now")
-    assert found is cast(Any, budgets)
-    assert "the locked run itself" in said
+    monkeypatch.setattr(
+        candidate, "measure_rounds", lambda *_a, **_k: pytest.fail("ran another source again")
+    )
+    found = candidate.measure_candidate(tmp_path, locking=True)
+    assert found.budgets is cast(Any, budgets)
+    assert found.sides is None
+    assert "no session of ours that can be replayed" in found.said

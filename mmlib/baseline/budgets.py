@@ -21,7 +21,20 @@ TOTAL = "tick_total"
 NAMES = (*STAGES, TOTAL)
 PERCENTILES = (50, 95, 99)
 
+BLOCKS = 24
+MIN_BLOCK_TICKS = 100
+
 _TEXTS = ("created", "source", "config_sha256", "latency_note")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of a run: counts, and stage -> p95 [ms] (None without values). Shows how much a run differs within itself."""
+
+    n_ticks: int
+    n_hits: int
+    n_misses: int
+    p95_ms: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,8 @@ class Budgets:
     """Latencies and counts of one run.
 
     ``histograms`` has one a stage and ``tick_total``, milliseconds. ``status`` is the shadow step's own result;
-    ``latency_note`` says which share of the latencies was modelled, and by what.
+    ``latency_note`` says which share of the latencies was modelled, and by what. ``blocks`` are
+    equal stretches of time, in order.
     """
 
     histograms: Mapping[str, Histogram]
@@ -45,6 +59,7 @@ class Budgets:
     created: str
     config_sha256: str = ""
     latency_note: str = ""
+    blocks: tuple[Block, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,6 +91,7 @@ class Budgets:
             "created": self.created,
             "config_sha256": self.config_sha256,
             "latency_note": self.latency_note,
+            "blocks": [{**vars(block), "p95_ms": dict(block.p95_ms)} for block in self.blocks],
             "extra": dict(self.extra),
         }
 
@@ -113,6 +129,7 @@ class Budgets:
             status=_member(Status, payload, "status", where),
             grade=_member(Grade, payload, "grade", where),
             symbols=tuple(symbols),
+            blocks=_blocks_read(payload.get("blocks", []), where),
             extra=extra,
             **texts,
         )
@@ -157,6 +174,7 @@ def stage_budgets(
         created=created,
         config_sha256=config_sha256,
         latency_note=latency_note,
+        blocks=_blocks(ticks),
         extra=dict(extra or {}),
     )
 
@@ -173,6 +191,40 @@ def read_budgets(path: Path) -> Budgets:
         UserError: missing or wrong in any part.
     """
     return Budgets.from_dict(read_json(path), path)
+
+
+def _blocks(ticks: pd.DataFrame) -> tuple[Block, ...]:
+    """Equal stretches of a frame's time, at most ``BLOCKS``, none with fewer than ``MIN_BLOCK_TICKS`` ticks on average."""
+    count = min(BLOCKS, len(ticks) // MIN_BLOCK_TICKS)
+    if count < 2:
+        return ()
+    seconds = (ticks["ts"] - ticks["ts"].min()).dt.total_seconds()
+    number = (seconds / max(float(seconds.max()), 1e-9) * count).astype(int).clip(upper=count - 1)
+    found = []
+    for _, part in ticks.groupby(number, sort=True):
+        parts = {name: Histogram(part[f"{name}_ms"].to_numpy(dtype=float)) for name in NAMES}
+        p95 = {name: _finite(one.p(95)) for name, one in parts.items()}
+        hits, misses = int(part["cache_hit"].sum()), int(part["deadline_miss"].sum())
+        found.append(Block(len(part), hits, misses, p95))
+    return tuple(found)
+
+
+def _blocks_read(payload: Any, where: Path) -> tuple[Block, ...]:
+    """What ``to_dict`` wrote of the blocks; files of before blocks have none."""
+    try:
+        return tuple(
+            Block(
+                int(one["n_ticks"]),
+                int(one["n_hits"]),
+                int(one["n_misses"]),
+                {name: None if one["p95_ms"][name] is None else float(one["p95_ms"][name]) for name in NAMES},
+            )
+            for one in payload
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise UserError(
+            f"{where}: blocks: expected counts and p95_ms by stage, as they were written"
+        ) from exc
 
 
 def _stage(histogram: Histogram) -> dict[str, Any]:

@@ -1,29 +1,40 @@
-"""CI gates: a candidate run against the locked baseline, like with like."""
+"""CI gates: a candidate against the locked baseline, like with like.
+
+Where the market can be replayed, the locked build and the candidate are measured in turns (``rounds``); otherwise the stretches
+of one run each are compared, which takes hours of both. The unit is always the run or the stretch, never the tick.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mmlib.baseline.budgets import BUDGETS_FILE, TOTAL, Budgets, read_budgets
+from mmlib.baseline.budgets import BUDGETS_FILE, NAMES, TOTAL, Budgets, read_budgets
 from mmlib.baseline.fingerprint import differences
 from mmlib.baseline.lock import Lock, read_lock
+from mmlib.baseline.rounds import Side
 from mmlib.dtypes import STAGES, Status
-from mmlib.gates.evaluate import Measurement, evaluate_all
+from mmlib.gates.evaluate import Measurement
 from mmlib.gates.regression import evaluate_regression, ratio_limit
 from mmlib.gates.result import GateResult
+from mmlib.gates.share import evaluate_share, share
 from mmlib.gates.spec import Gate, GateBook, load_gates
-from mmlib.inference.ratio import RatioResult, quantile_ratio
+from mmlib.inference.ratio import RatioResult
+from mmlib.inference.rounds import MIN_RUNS, apart_ratio, paired_ratio
 
 if TYPE_CHECKING:
     import pandas as pd
 
 STAGE_GATE = "ci.stage_p95"
 TICK_GATE = "ci.tick_p95"
-ALPHA = 0.05
-"""Error of each gate; the stage gate shares it out over its stages."""
+ALPHA = 0.01
+"""How often an unchanged build may fail at all; shared out over the stages and the whole tick."""
+CLOCK_STEP_MS = 1e-6
+"""Clocks count whole nanoseconds."""
+MIN_SPAN_S = 4 * 3600.0
+"""Stretches of one run see what changes within it; less than this sees too little to compare it with a run of another day."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +47,10 @@ class Comparison:
     ratios: dict[str, RatioResult]
     differences: tuple[str, ...]
     same_run: bool
+    sides: tuple[Side, Side] | None = None
 
     def frame(self) -> pd.DataFrame:
-        """Columns stage, ratio, low, high, limit, status, point_status, n_baseline, n_candidate, needed_n."""
+        """Columns stage, ratio, low, high, limit, status, point_status, n_candidate, needed_n, and runs."""
         import pandas as pd
 
         rows = [
@@ -53,11 +65,13 @@ class Comparison:
                 "n_baseline": r.n_baseline,
                 "n_candidate": r.n_candidate,
                 "needed_n": r.needed_n,
+                "runs": r.runs,
+                "needed_runs": r.needed_runs,
             }
             for name, r in self.ratios.items()
         ]
         columns = ["stage", "ratio", "low", "high", "limit", "status", "point_status", "n_baseline"]
-        return pd.DataFrame(rows, columns=[*columns, "n_candidate", "needed_n"])
+        return pd.DataFrame(rows, columns=[*columns, "n_candidate", "needed_n", "runs", "needed_runs"])
 
 
 def validate(workspace: Path, candidate_path: Path | None = None) -> list[GateResult]:
@@ -72,8 +86,19 @@ def validate(workspace: Path, candidate_path: Path | None = None) -> list[GateRe
     return list(compare(book, locked, read_budgets(path), evidence=str(path)).results)
 
 
-def compare(book: GateBook, locked: Lock, candidate: Budgets, *, evidence: str = "") -> Comparison:
+def compare(
+    book: GateBook,
+    locked: Lock,
+    candidate: Budgets,
+    *,
+    evidence: str = "",
+    sides: tuple[Side, Side] | None = None,
+) -> Comparison:
     """Evaluate the ci gates on a candidate against a lock.
+
+    Args:
+        candidate: its shadow run: hit ratio, misses, and latencies where there are no ``sides``.
+        sides: locked build and candidate, measured in turns.
 
     Runs of different fingerprints are not comparable: what would PASS, and every ratio, is INCONCLUSIVE. The locked
     run against itself is INCONCLUSIVE as well: it says nothing about any change. Absolute limits that are violated
@@ -87,20 +112,16 @@ def compare(book: GateBook, locked: Lock, candidate: Budgets, *, evidence: str =
         if gate.kind != "regression":
             continue
         names = STAGES if gate.metric == "stage_p95_regression_pct" else (TOTAL,)
-        found = _ratios(gate, names, baseline, candidate)
+        found = {name: _ratio(gate, name, baseline, candidate, sides) for name in names}
         if gate.id in (STAGE_GATE, TICK_GATE):
             ratios |= found
         results.append(evaluate_regression(gate, found, evidence=evidence))
-    measured = {
-        "hit_ratio": _measured(candidate, candidate.hit_ratio, evidence),
-        "deadline_miss_pct": _measured(candidate, candidate.deadline_miss_pct, evidence),
-    }
-    results += evaluate_all(gates, measured)
+    results += _shares(gates, candidate, evidence)
     differing = differences(baseline.fingerprint, candidate.fingerprint)
-    same = baseline.to_dict() == candidate.to_dict()
+    same = sides is None and baseline.to_dict() == candidate.to_dict()
     by_id = {r.id: _comparable(book.get(r.id), r, differing, same) for r in results}
     ordered = tuple(by_id[g.id] for g in gates if g.id in by_id)
-    return Comparison(locked, candidate, ordered, ratios, tuple(differing), same)
+    return Comparison(locked, candidate, ordered, ratios, tuple(differing), same, sides)
 
 
 def gates_active(results: Iterable[GateResult], book: GateBook) -> Measurement:
@@ -112,24 +133,47 @@ def gates_active(results: Iterable[GateResult], book: GateBook) -> Measurement:
     return Measurement(float(not missing), n=len(wanted), reason=reason)
 
 
-def _ratios(
-    gate: Gate, names: Iterable[str], baseline: Budgets, candidate: Budgets
-) -> dict[str, RatioResult]:
-    stages = tuple(names)
-    return {
-        name: quantile_ratio(
-            baseline.histograms[name],
-            candidate.histograms[name],
-            limit=ratio_limit(gate),
-            alpha=ALPHA / len(stages),
-            min_n=gate.min_n,
-        )
-        for name in stages
+def _ratio(
+    gate: Gate, name: str, baseline: Budgets, candidate: Budgets, sides: tuple[Side, Side] | None
+) -> RatioResult:
+    """One stage: from rounds, else from stretches of both runs."""
+    rule: dict[str, Any] = {
+        "limit": ratio_limit(gate),
+        "alpha": ALPHA / len(NAMES),
+        "floor_ms": gate.floor_ms,
+        "step_ms": CLOCK_STEP_MS,
     }
+    if sides is not None:
+        ticks = sides[0].histograms[name].n, sides[1].histograms[name].n
+        runs = sides[0].runs[name], sides[1].runs[name]
+        return paired_ratio(*runs, ticks=ticks, **rule)
+    ticks = baseline.histograms[name].n, candidate.histograms[name].n
+    parts = [[_p95(block.p95_ms[name]) for block in one.blocks] for one in (baseline, candidate)]
+    short = min(baseline.span_s, candidate.span_s) < MIN_SPAN_S
+    if short or min(len(part) for part in parts) < MIN_RUNS:
+        parts = [
+            [one.histograms[name].p(95)] if one.histograms[name].n else [] for one in (baseline, candidate)
+        ]
+    return apart_ratio(*parts, ticks=ticks, **rule)
 
 
-def _measured(candidate: Budgets, value: float, evidence: str) -> Measurement:
-    return Measurement(value, n=candidate.n_ticks, span_s=candidate.span_s, evidence=evidence)
+def _p95(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _shares(gates: Iterable[Gate], candidate: Budgets, evidence: str) -> list[GateResult]:
+    """Hit ratio and deadline misses of the candidate's own run."""
+    found = []
+    for gate in gates:
+        if gate.metric == "hit_ratio":
+            blocks = [(block.n_hits, block.n_ticks) for block in candidate.blocks]
+            part = share(candidate.n_hits, candidate.n_ticks, blocks)
+            found.append(evaluate_share(gate, part, evidence=evidence))
+        elif gate.metric == "deadline_miss_pct":
+            blocks = [(block.n_misses, block.n_ticks) for block in candidate.blocks]
+            part = share(candidate.n_misses, candidate.n_ticks, blocks)
+            found.append(evaluate_share(gate, part, scale=100.0, evidence=evidence))
+    return found
 
 
 def _comparable(gate: Gate, result: GateResult, differing: list[str], same_run: bool) -> GateResult:

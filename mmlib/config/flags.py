@@ -91,8 +91,12 @@ def flag_values(config: Config) -> dict[str, bool | float]:
     return {name: values[name] for name in FLAGS}
 
 
-def registry_rows(config: Config) -> list[dict[str, Any]]:
-    """Rows for the registry document: name, description, unit, default, current, required, rollback."""
+def registry_rows(config: Config, since: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Rows for the registry document: name, description, unit, default, current, required, rollback, since.
+
+    Args:
+        since: when a flag got its current value, by name, in words.
+    """
     values = flag_values(config)
     required = {check.name: check.expected for check in required_flags(config)}
     return [
@@ -104,6 +108,7 @@ def registry_rows(config: Config) -> list[dict[str, Any]]:
             "current": values[flag.name],
             "required": required.get(flag.name, ""),
             "rollback": flag.rollback,
+            "since": (since or {}).get(flag.name, ""),
         }
         for flag in FLAGS.values()
     ]

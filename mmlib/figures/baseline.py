@@ -59,3 +59,32 @@ def ratios(frame: pd.DataFrame) -> go.Figure:
             range=[left - room, right + room], title="Ratio [1 = as the baseline], cut at 0.5 and 2"
         )
     return fig
+
+
+def trend(frame: pd.DataFrame) -> go.Figure:
+    """Past measurements of each stage over its first level, with the level of each segment.
+
+    Args:
+        frame: at (UTC), stage, p95_ms, level_ms, segment.
+    """
+    title = "95th percentile of past measurements, relative to the first level"
+    if theme.lacking(frame, ["at", "stage", "p95_ms", "level_ms"]):
+        return theme.no_data(title, "no builds were measured in turns yet")
+    changed = int((frame.groupby("stage")["segment"].max() > 0).sum())
+    fig = theme.figure(
+        title,
+        y="Ratio [1 = first level]",
+        alt=f"Trend of {frame['stage'].nunique()} stages over {frame['at'].nunique()} measurements; "
+        f"the level of {changed} changed.",
+    )
+    for number, (stage, part) in enumerate(frame.groupby("stage", sort=False)):
+        colour = theme.PALETTE[number % len(theme.PALETTE)]
+        first = float(part["level_ms"].iloc[0])
+        x = theme.times(part["at"])
+        y = part["p95_ms"].to_numpy(dtype=float) / first
+        level = part["level_ms"].to_numpy(dtype=float) / first
+        name = theme.escape(stage)
+        fig.add_scatter(x=x, y=y, mode="markers", name=name, marker={"color": colour, "size": 7})
+        line = {"color": colour, "width": 1, "shape": "hv"}
+        fig.add_scatter(x=x, y=level, mode="lines", line=line, showlegend=False, hoverinfo="skip")
+    return fig

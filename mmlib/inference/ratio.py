@@ -28,7 +28,8 @@ class RatioResult:
     """Candidate over baseline. ``status`` judges the interval, ``point_status`` the bare ratio (the literal rule).
 
     ``needed_n`` is how many candidate values would decide if the ratio stayed; None when it is decided, or when no
-    number would (the reason says which). Ratios are NaN when a side has no values.
+    number would (the reason says which). Ratios are NaN when a side has no values. ``runs`` and ``needed_runs`` say the same in
+    runs, where runs were compared (``rounds``).
     """
 
     ratio: float
@@ -41,6 +42,8 @@ class RatioResult:
     n_candidate: int
     needed_n: int | None
     reason: str
+    runs: int = 0
+    needed_runs: int | None = None
 
 
 def quantile_ratio(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +24,17 @@ RATIO_COLUMNS = {
     "limit": "Limit",
     "status": "By interval",
     "point_status": "By point rule",
+    "runs": "Runs",
+    "needed_runs": "Runs that would decide",
     "n_candidate": "Ticks",
     "needed_n": "Ticks that would decide",
+}
+TREND_COLUMNS = {
+    "stage": "Stage",
+    "since": "Level since",
+    "points": "Measurements",
+    "level_ms": "p95 [ms]",
+    "change_pct": "Against the level before [%]",
 }
 
 
@@ -35,6 +44,8 @@ def lock_report(
     provenance: Provenance,
     *,
     runbooks: Mapping[str, str] | None = None,
+    history: Sequence[Lock] = (),
+    unreadable: Sequence[str] = (),
 ) -> str:
     """The baseline lock report.
 
@@ -43,6 +54,7 @@ def lock_report(
         state: the lock, or why there is none.
         provenance: where the baseline's numbers come from.
         runbooks: gate id -> what to do when it is violated.
+        history: every lock that was made, oldest first; unreadable: what is wrong with those that cannot be read.
     """
     results = list(results)
     lock = state.lock
@@ -57,9 +69,32 @@ def lock_report(
         lock=lock,
         path=LOCKED_FILE.as_posix(),
         stages=stage_table(_stages(lock.budgets) if lock else pd.DataFrame()),
+        runs=_runs(lock) if lock else None,
+        history=_history(history),
+        unreadable=list(unreadable),
         facts=_pairs(_facts(lock) if lock else {}),
         fingerprint=_pairs(lock.budgets.fingerprint if lock else {}),
     )
+
+
+def _runs(lock: Lock) -> Table:
+    """What differs between runs of the locked build."""
+    rows = [
+        (name, len(values), min(values), float(pd.Series(values).median()), max(values))
+        for name, values in lock.made.runs.items()
+        if values
+    ]
+    headings = ("Stage", "Runs>", "Lowest p95 [ms]>", "Median [ms]>", "Highest [ms]>")
+    return Table(headings, rows, "The build was not measured in runs of its own.")
+
+
+def _history(locks: Sequence[Lock]) -> Table:
+    """Every lock, newest first."""
+    rows = [
+        (one.locked_at, one.sha256[:16], one.made.build_sha256[:8] or None, one.budgets.source, one.unproven)
+        for one in reversed(locks)
+    ]
+    return Table(("Locked at", "Lock", "Build", "Source", "Unproven"), rows, "This is the first lock.")
 
 
 def _stages(budgets: Budgets) -> pd.DataFrame:
@@ -85,6 +120,7 @@ def _facts(lock: Lock) -> dict[str, Any]:
         "cache hit ratio": found.hit_ratio,
         "deadline misses [%]": found.deadline_miss_pct,
         "latency": found.latency_note or None,
+        "build": lock.made.build_sha256[:16] or None,
         "lock before this one": lock.previous_sha256 or None,
     }
 
@@ -96,6 +132,8 @@ def ci_gates_status(
     *,
     active: bool,
     ratios: pd.DataFrame | None = None,
+    measured: str = "",
+    levels: pd.DataFrame | None = None,
 ) -> str:
     """The status of the CI gates.
 
@@ -105,6 +143,8 @@ def ci_gates_status(
         provenance: where the candidate's numbers come from.
         active: a lock exists, its hash matches, and every CI gate was evaluated against it.
         ratios: ``baseline.validate.Comparison.frame()``: candidate over baseline with its interval, a row a stage.
+        measured: one line that says what was measured.
+        levels: ``baseline.trend.trend``: every measurement on this host; None leaves the section out.
     """
     results = list(results)
     return render(
@@ -117,7 +157,22 @@ def ci_gates_status(
         ratios=None
         if ratios is None
         else frame_table(ratios, RATIO_COLUMNS, empty="No stage could be compared."),
+        measured=measured,
+        levels=None
+        if levels is None
+        else frame_table(_levels(levels), TREND_COLUMNS, empty="Nothing was measured yet."),
     )
+
+
+def _levels(trend: pd.DataFrame) -> pd.DataFrame:
+    """The latest level of each stage: since when, from how many measurements, and how it differs from the one before."""
+    rows = []
+    for stage, part in trend.groupby("stage", sort=False):
+        last = part[part["segment"] == part["segment"].max()]
+        first = last.iloc[0]
+        since = f"{first['at']:%Y-%m-%d %H:%M}"
+        rows.append((stage, since, len(part), first["level_ms"], first["change_pct"]))
+    return pd.DataFrame(rows, columns=list(TREND_COLUMNS))
 
 
 def _pairs(values: Mapping[str, Any]) -> Table:

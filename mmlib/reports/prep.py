@@ -114,7 +114,7 @@ def feature_flags_registry(rows: pd.DataFrame, provenance: Provenance) -> str:
     """docs/FEATURE_FLAGS_REGISTRY.md: every flag, what it does, and how it is taken back.
 
     Args:
-        rows: name, description, default, current, rollback, optionally unit and required; one row a flag.
+        rows: name, description, default, current, rollback, optionally unit, required and since; one row a flag.
         provenance: where this comes from.
     """
     columns = {
@@ -123,6 +123,7 @@ def feature_flags_registry(rows: pd.DataFrame, provenance: Provenance) -> str:
         "unit": "Unit",
         "default": "Default",
         "current": "Now",
+        "since": "Since",
         "required": "Required",
         "rollback": "Taken back by",
     }

@@ -148,12 +148,18 @@ def _add_baseline(verbs: Any) -> None:
         verbs,
         "baseline",
         "lock the performance baseline, or validate against it",
-        "finishline baseline --lock\n  finishline baseline --validate",
+        "finishline baseline --lock\n  finishline baseline --validate --rounds 40",
     )
     which = baseline.add_mutually_exclusive_group(required=True)
     which.add_argument("--lock", action="store_true", help="lock artifacts/baseline/stage_budgets.json")
     which.add_argument(
-        "--validate", action="store_true", help="compare the current budgets with the locked ones"
+        "--validate", action="store_true", help="measure the locked build and the current one in turns"
+    )
+    baseline.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="runs of each build (default: 20; 0 compares the budgets only)",
     )
     _add_common(baseline, source=False)
 

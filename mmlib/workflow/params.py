@@ -14,6 +14,7 @@ from mmlib.workflow.times import parse_date, parse_utc_ns
 
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _MAX_HOURS = 24.0 * 366
+_MAX_ROUNDS = 1000
 _LIMITS = {"duration_min": 60.0 * _MAX_HOURS, "duration_hours": _MAX_HOURS, "interval_min": 1440.0}
 SOURCES = "simulated, recording:PATH, live:EXCHANGE or feeds:DIR"
 
@@ -41,6 +42,9 @@ def check_parameters(params: Mapping[str, Any]) -> Checked:
             _positive(params[name], name, most)
     if "interval_min" in params:
         _divides_a_day(params["interval_min"], "interval_min")
+    rounds = params.get("rounds", 0)
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or not 0 <= rounds <= _MAX_ROUNDS:
+        raise UserError(f"rounds: {rounds!r}; expected a whole number from 0 to {_MAX_ROUNDS}")
     pct = params.get("rollout_pct", ROLLOUT_PCTS[0])
     if isinstance(pct, bool) or pct not in ROLLOUT_PCTS:
         raise UserError(f"rollout_pct: {pct!r} is no rollout stage; expected 10, 50 or 100")

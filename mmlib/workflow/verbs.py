@@ -89,21 +89,50 @@ def execute(
     return Done(run_id, tuple(outcomes), _verdict(ws, profile, keys), build_site(ws))
 
 
-def validate_baseline(ws: Path) -> tuple[str, list[dict[str, Any]], int]:
-    """Compare the current stage budgets with the locked ones: text, JSON rows, exit code.
+def validate_baseline(ws: Path, *, rounds: int | None = None) -> tuple[str, dict[str, Any], int]:
+    """Measure the locked build and the current one in turns and evaluate the CI gates: text, JSON payload, exit code.
+
+    Args:
+        rounds: runs of each build, None for the usual number; 0 compares the stage budgets as they are.
 
     Raises:
-        UserError: nothing is locked, or the lock was edited.
+        UserError: nothing is locked, the lock was edited, or there are no stage budgets.
     """
-    from mmlib.baseline.validate import validate
+    from mmlib.baseline.candidate import measure_candidate
+    from mmlib.baseline.lock import read_lock
+    from mmlib.baseline.rounds import ROUNDS
+    from mmlib.baseline.trend import remember
+    from mmlib.baseline.validate import compare
     from mmlib.gates.result import aggregate
+    from mmlib.gates.spec import load_gates
     from mmlib.workflow.table import GateTable
+    from mmlib.workflow.times import now_iso
 
     _give_params(ws)
-    results = validate(ws)
+    book, locked = load_gates(ws), read_lock(ws)
+    found = measure_candidate(
+        ws, locking=False, rounds=ROUNDS if rounds is None else rounds, progress=_rounds_done
+    )
+    comparison = compare(book, locked, found.budgets, evidence=found.said, sides=found.sides)
+    remember(ws, comparison, at=now_iso())
+    results = list(comparison.results)
     verdict = aggregate(results, "baseline")
     rows = [result.to_dict() for result in results]
-    return repr(GateTable("Baseline", str(verdict.status), rows)), rows, OK if verdict.passed else GATE
+    text = f"{GateTable('Baseline', str(verdict.status), rows)!r}\n\nmeasured: {found.said}"
+    ratios = comparison.frame().astype(object)
+    payload = {
+        "status": str(verdict.status),
+        "measured": found.said,
+        "gates": rows,
+        "ratios": ratios.where(ratios.notna(), None).to_dict("records"),
+    }
+    return text, payload, OK if verdict.passed else GATE
+
+
+def _rounds_done(done: int, of: int) -> None:
+    """Progress of the rounds on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\rround {done} of {of}{chr(10) if done == of else ''}")
 
 
 def roll_back(ws: Path, flags: Sequence[str], gradual: str | None, reason: str) -> tuple[str, dict[str, Any]]:
