@@ -182,6 +182,14 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
+def _alerts(args: argparse.Namespace) -> int:
+    from mmlib.workflow import operations
+
+    done = operations.write_alerts(_workspace(args), check=args.check)
+    print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
+    return done.returncode
+
+
 def _lab(args: argparse.Namespace) -> int:
     from mmlib.workflow import verbs
 
@@ -255,6 +263,7 @@ _HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "replay": _replay,
     "feeds": _feeds_verb,
     "report": _report,
+    "alerts": _alerts,
     "lab": _lab,
     "doctor": _doctor,
 }

@@ -13,7 +13,7 @@ from mmlib._io import UserError
 from mmlib.dtypes import Status
 from mmlib.feeds.columns import empty_frame
 from mmlib.gates.spec import GateBook, load_gates
-from mmlib.ops import alerts, daily, day_tables, firings
+from mmlib.ops import daily, day_tables, firings
 from tests import make_days
 
 
@@ -193,35 +193,3 @@ def test_latest_is_the_last_day_with_a_file(tmp_path: Path) -> None:
 def test_an_absent_directory_is_a_day_without_data(tmp_path: Path, book: GateBook) -> None:
     found = daily.daily_summary(daily.load_day(tmp_path / "none", "2025-01-15"), book)
     assert found.health == daily.NO_DATA
-
-
-def test_every_stop_criterion_has_an_alert(book: GateBook) -> None:
-    rules = alerts.alert_rules(book).set_index("gate")
-    for gate in book:
-        if gate.kind == "sustained":
-            assert gate.id in rules.index
-    row = rules.loc["soak.stop.deadline_miss"]
-    assert (row["name"], row["expr"], row["for"]) == (
-        "SoakStopDeadlineMiss",
-        "finishline_deadline_miss_pct > 5",
-        "10m",
-    )
-    assert rules.loc["ab.safety.deadline_miss", "expr"] == 'finishline_deadline_miss_pct{arm="B"} >= 2'
-    assert rules.loc["daily.net_bps", "expr"] == "finishline_net_bps <= 0"
-    assert rules["name"].is_unique
-
-
-def test_a_rule_taken_out_of_the_document_is_noticed(book: GateBook) -> None:
-    text = "\n".join(f"`{g.id}` `{alerts.expression(g)}`" for g in book)
-    assert alerts.uncovered(book, text) == []
-    assert alerts.uncovered(book, text.replace("hit_ratio < 0.5", "hit_ratio < 0.4")) == [
-        "soak.stop.hit_ratio"
-    ]
-    assert "soak.stop.taker_share" in alerts.uncovered(book, "")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (90, "90s"), (600, "10m"), (3600, "1h"), (5400, "90m")]
-)
-def test_durations_as_prometheus_writes_them(seconds: float, text: str) -> None:
-    assert alerts.duration(seconds) == text

@@ -212,7 +212,7 @@ def test_daily_report_of_an_empty_day_shows_no_table_of_zeros(book: GateBook) ->
 
 def test_alert_rules_cover_every_stop_criterion_of_the_gate_file(book: GateBook) -> None:
     text = daily.alert_rules(alerts.alert_rules(book), STAMP)
-    assert alerts.uncovered(book, text) == []
+    assert {f"`{gate.id}`" for gate in book if alerts.alerts(gate)} <= set(text.split())
     for found in book.step("soak"):
         if found.kind == "sustained":
             assert found.runbook in text

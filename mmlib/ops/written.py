@@ -14,13 +14,20 @@ from mmlib.ops.daily import DailySummary
 
 
 def written_measurements(
-    summary: DailySummary, report: Path, alerts: Path, book: GateBook
+    summary: DailySummary, report: Path, alerts: Path, rule_file: Path, book: GateBook
 ) -> dict[str, Measurement]:
-    """Measurements of the ``daily_ops`` gates; a day without a tick has no report to speak of."""
+    """Measurements of the ``daily_ops`` gates; a day without a tick has no report to speak of.
+
+    Args:
+        summary: the judged day.
+        report: the daily report as written.
+        alerts: ALERT_RULES.md, rule_file: the Prometheus rules, both as written.
+        book: what they were made from.
+    """
     text = report.read_text(encoding="utf-8") if report.is_file() else ""
     rules = alerts.read_text(encoding="utf-8") if alerts.is_file() else ""
     ticks = int(summary.totals["n_ticks"])
-    missing = uncovered(book, rules)
+    missing = uncovered(book, rule_file, rules)
     wanted = sum(must_alert(gate) for gate in book)
     return {
         "reports_written": Measurement(

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmlib.gates.metrics import METRICS
 from mmlib.gates.spec import Gate, GateBook
+from mmlib.ops.panels import panels as dashboard_panels
 from mmlib.reports.render import Provenance, Table, code, render
 from mmlib.reports.verdict import gate_table, judge
 
@@ -73,7 +74,18 @@ def dashboard_checklist(book: GateBook, provenance: Provenance) -> str:
         provenance: where this comes from.
     """
     panels = _panels([*book.step("soak"), *book.step("daily")])
-    return render("soak_dashboard_checklist.md.j2", provenance, panels=panels)
+    board = dashboard_panels(book)
+    names = {panel.metric: f"{panel.row} / {panel.title}" for panel in reversed(board) if panel.metric}
+    shown = {panel["metric"] for panel in panels}
+    named = {name for metric, name in names.items() if metric in shown}
+    others = [(p.row, p.title) for p in board if f"{p.row} / {p.title}" not in named]
+    return render(
+        "soak_dashboard_checklist.md.j2",
+        provenance,
+        panels=panels,
+        names=names,
+        others=Table(("Row", "Panel"), others),
+    )
 
 
 def _panels(gates: Sequence[Gate]) -> list[dict[str, Any]]:

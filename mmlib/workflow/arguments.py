@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     _add_rollback(verbs)
     _add_replay(verbs)
     _add_feeds(verbs)
+    _add_operations(verbs)
     _add_others(verbs)
     return top
 
@@ -256,6 +257,19 @@ def _add_feeds(verbs: Any) -> None:
     check.add_argument("--json", action="store_true", help="print the result as JSON")
     text = actions.add_parser("schema", help="print the JSON Schema of a feed's lines")
     text.add_argument("kind", nargs="?", choices=("ticks", "fills"), help="default: both, as one object")
+
+
+def _add_operations(verbs: Any) -> None:
+    alerts = _verb(
+        verbs,
+        "alerts",
+        "write alert rules, their unit tests and the dashboard from gates.yaml",
+        "finishline alerts --check",
+    )
+    alerts.add_argument(
+        "--check", action="store_true", help="check the rules and run their tests with promtool"
+    )
+    alerts.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _add_others(verbs: Any) -> None:

@@ -150,7 +150,12 @@ STEPS: tuple[Step, ...] = (
         gate="Step 7: Daily Ops",
         requirement="Reports generated, alerts working",
         depends=("soak",),
-        outputs=("artifacts/reports/daily/????-??-??.md", "artifacts/reports/ALERT_RULES.md"),
+        outputs=(
+            "artifacts/reports/daily/????-??-??.md",
+            "artifacts/reports/ALERT_RULES.md",
+            "artifacts/alerts/finishline.rules.yml",
+            "artifacts/dashboards/finishline.json",
+        ),
         after=("baseline_lock",),  # the day is compared with the locked baseline, where there is one
     ),
     Step(

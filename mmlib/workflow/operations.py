@@ -1,0 +1,83 @@
+"""Verbs of daily operations: write the alerts and dashboards of the gates in force, and check them with promtool."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmlib.workflow.manifest import GATE, OK
+
+ALERTS_DOCUMENT = Path("artifacts") / "reports" / "ALERT_RULES.md"
+_PROMTOOL_S = 600.0
+
+
+@dataclass(frozen=True)
+class Written:
+    """What ``finishline alerts`` wrote, and what promtool says of it."""
+
+    files: tuple[Path, ...]
+    promtool: tuple[str, ...]
+    returncode: int
+
+    def text(self) -> str:
+        """For the terminal."""
+        return "\n".join([*map(str, self.files), *self.promtool])
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a machine."""
+        return {
+            "files": [str(path) for path in self.files],
+            "promtool": list(self.promtool),
+            "returncode": self.returncode,
+        }
+
+
+def write_alerts(ws: Path, *, check: bool = False) -> Written:
+    """Write ALERT_RULES.md, the Prometheus rules with their unit tests, and the dashboard.
+
+    Args:
+        ws: the workspace; its ``params/gates.yaml`` is the only source.
+        check: let promtool check the rules and run their tests; without promtool this is SKIPPED, and says so.
+
+    Raises:
+        UserError: a gate file that is wrong, or files that cannot be written.
+    """
+    from mmlib.config.load import ensure_params
+    from mmlib.gates.spec import load_gates
+    from mmlib.ops.alerts import alert_rules, write_alert_files
+    from mmlib.ops.dashboards import DASHBOARD_FILE, write_dashboard
+    from mmlib.reports import daily as reports
+    from mmlib.reports.render import Provenance, write
+
+    ensure_params(ws)
+    book = load_gates(ws)
+    source = Provenance("finishline alerts", gates_sha256=book.sha256)
+    document = write(ws / ALERTS_DOCUMENT, reports.alert_rules(alert_rules(book), source))
+    rule_file, test_file = write_alert_files(ws, book)
+    dashboard = write_dashboard(ws / DASHBOARD_FILE, book)
+    said, code = _promtool(rule_file, test_file) if check else ((), OK)
+    return Written((document, rule_file, test_file, dashboard), said, code)
+
+
+def _promtool(rule_file: Path, test_file: Path) -> tuple[tuple[str, ...], int]:
+    """What promtool says of a rule file and its tests: lines, exit code."""
+    if shutil.which("promtool") is None:
+        return ("promtool: SKIPPED, it is not installed (Debian package prometheus)",), OK
+    lines, code = [], OK
+    for words in (("check", "rules", rule_file.name), ("test", "rules", test_file.name)):
+        done = subprocess.run(
+            ["promtool", *words],
+            cwd=rule_file.parent,
+            capture_output=True,
+            text=True,
+            timeout=_PROMTOOL_S,
+            check=False,
+        )
+        lines.append(f"promtool {' '.join(words)}: {'SUCCESS' if done.returncode == 0 else 'FAILED'}")
+        if done.returncode:
+            lines.append((done.stdout + done.stderr).strip())
+            code = GATE
+    return tuple(lines), code
