@@ -163,7 +163,11 @@ def _feeds_verb(args: argparse.Namespace) -> int:
     if args.action == "schema":
         print(feed_verbs.schema_text(args.kind))
         return 0
-    done = feed_verbs.check(Path(args.directory).expanduser(), args.from_ts, args.to_ts)
+    if args.action == "check":
+        done = feed_verbs.check(Path(args.directory).expanduser(), args.from_ts, args.to_ts)
+    else:
+        files = [Path(name).expanduser() for name in args.file]
+        done = feed_verbs.bring(_workspace(args), files, args.mapping, Path(args.output).expanduser())
     print(json.dumps(done.payload, indent=2) if args.json else done.text)
     return done.returncode
 

@@ -240,8 +240,13 @@ def number(text: str) -> float:
 
 
 def _add_feeds(verbs: Any) -> None:
-    example = "finishline feeds check /var/lib/mm-bot/feeds\n  finishline feeds schema fills"
-    feeds = _verb(verbs, "feeds", "check feeds, print their schemas", example)
+    example = (
+        "finishline feeds check /var/lib/mm-bot/feeds\n"
+        "  finishline feeds import trades.csv --mapping hummingbot -o feeds\n  finishline feeds schema fills"
+    )
+    feeds = _verb(
+        verbs, "feeds", "check feeds, bring other files into their form, print the schemas", example
+    )
     actions = feeds.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
     check = actions.add_parser(
         "check",
@@ -255,6 +260,23 @@ def _add_feeds(verbs: Any) -> None:
     )
     check.add_argument("--to", dest="to_ts", default="", metavar="ISO", help="end, exclusive (default: all)")
     check.add_argument("--json", action="store_true", help="print the result as JSON")
+    bring = actions.add_parser(
+        "import",
+        help="write feeds from another bot's or an exchange's files",
+        epilog="exit codes:\n  0  every row was imported\n  1  rows are in quarantine\n  2  bad mapping or file\n\n"
+        "shipped mappings: params/mappings/*.yaml, each with its columns explained",
+    )
+    bring.add_argument("file", nargs="+", metavar="FILE", help="CSV or JSON Lines, plain, .gz or .zst")
+    bring.add_argument(
+        "--mapping", required=True, metavar="NAME|FILE.yaml", help="a shipped mapping, or your own"
+    )
+    bring.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="where the feeds go; must hold none yet"
+    )
+    bring.add_argument(
+        "--workspace", default=argparse.SUPPRESS, metavar="DIR", help="keeps refused rows (default: .)"
+    )
+    bring.add_argument("--json", action="store_true", help="print the result as JSON")
     text = actions.add_parser("schema", help="print the JSON Schema of a feed's lines")
     text.add_argument("kind", nargs="?", choices=("ticks", "fills"), help="default: both, as one object")
 

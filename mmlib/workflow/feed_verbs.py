@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmlib._io import UserError
+from mmlib._io import UserError, inside
 from mmlib.feeds.check import FeedCheck, FileCheck, check_feeds
+from mmlib.feeds.importing import Imported, import_files
 from mmlib.feeds.schema import KINDS, Kind, schema
 from mmlib.feeds.schema import schema_text as shipped_schema
+from mmlib.workflow.mappings import find_mapping, load_mapping
 from mmlib.workflow.params import check_range
 from mmlib.workflow.times import utc_datetime
 
@@ -51,6 +53,33 @@ def check(directory: Path, from_ts: str = "", to_ts: str = "") -> Told:
     first, last = check_range(from_ts, to_ts, ("--from", "--to"))
     found = check_feeds(directory, utc_datetime(first), utc_datetime(last))
     return Told(_check_text(found), found.to_dict(), 0 if found.clean else 1)
+
+
+def bring(ws: Path, files: Sequence[Path], mapping: str, output: Path) -> Told:
+    """Import files of another format; refused rows are kept below ``artifacts/quarantine/import`` of the workspace.
+
+    Raises:
+        UserError: a mapping or file that is wrong; names file, key and what was expected.
+    """
+    path = find_mapping(ws, mapping)
+    rules, sha256 = load_mapping(path)
+    place = inside(ws, "artifacts/quarantine/import")
+    done = import_files(files, rules, output, name=path.name, sha256=sha256, quarantine_dir=place)
+    return Told(_import_text(done, output, place), done.to_dict(), 0 if done.clean else 1)
+
+
+def _import_text(done: Imported, output: Path, place: Path) -> str:
+    lines = [
+        f"{one.file}: {one.rows:,} rows, {one.imported:,} {one.kind} imported, {one.quarantined:,} in quarantine, "
+        f"{one.duplicates:,} duplicates"
+        for one in done.files
+    ]
+    if not done.clean:
+        lines.append(f"quarantine: {place}")
+    if done.constants:
+        stated = ", ".join(f"{name} = {value}" for name, value in done.constants.items())
+        lines.append(f"stated by the mapping, read nowhere: {stated}")
+    return "\n".join([*lines, f"feeds: {output} ({', '.join(done.written) or 'none'})"])
 
 
 def _check_text(found: FeedCheck) -> str:
