@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -176,7 +177,7 @@ def test_the_taker_cap_looks_at_its_trailing_window_only() -> None:
     assert arm["total_notional"].sum() == 0.0
 
 
-def test_a_long_queue_is_stepped_ahead_of_within_reach_and_not_again_before_headroom() -> None:
+def test_a_long_queue_is_stepped_ahead_of_within_reach_and_the_step_is_kept() -> None:
     market, arms = world("B", bid=9950, ask=10050)
     market.stats["sell_rate"] = market.stats["buy_rate"] = 1e-6
     for tick in range(9900, 9999):
@@ -186,8 +187,93 @@ def test_a_long_queue_is_stepped_ahead_of_within_reach_and_not_again_before_head
     plain_bid = math.floor((first["fair"] - first["half_bps"] * 1e-4 * first["mid"]) / 0.1 + 1e-9)
     assert 0 < first["bid_ticks"] - plain_bid <= max(reach, 1) or reach == 0
     market.control["decide_ns"] = NOW + S // 2
-    again = quote_of(market, arms)
-    assert again["bid_ticks"] == plain_bid
+    market.stats["sell_rate"] = (
+        1e6  # the queue would now fill at once, but the step was decided half a second ago
+    )
+    assert quote_of(market, arms)["bid_ticks"] == first["bid_ticks"]
+    market.control["decide_ns"] = NOW + S
+    assert quote_of(market, arms)["bid_ticks"] == plain_bid
+
+
+def naive_steps(levels: dict[int, float], tick: int, towards: int, target: float, most: int) -> int:
+    """The fewest ticks towards the market after which at most ``target`` is ahead; ``most`` where none does."""
+    for taken in range(most + 1):
+        place = tick + towards * taken
+        if sum(qty for level, qty in levels.items() if towards * (level - place) >= 0) <= target:
+            return taken
+    return most
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    levels=st.dictionaries(st.integers(9970, 9999), st.integers(1, 9).map(float), min_size=1),
+    tick=st.integers(9960, 10005),
+    target=st.integers(0, 60),
+    most=st.integers(0, 40),
+)
+def test_a_step_is_the_least_that_meets_the_target(
+    levels: dict[int, float], tick: int, target: int, most: int
+) -> None:
+    qty = np.zeros(20_000)
+    for level, amount in levels.items():
+        qty[level] = amount
+    got = stages._steps_ahead(qty, max(levels), tick, -1, float(target), most)
+    assert got == naive_steps(levels, tick, 1, float(target), most)
+    mirrored = qty[::-1].copy()
+    asks = {19_999 - level: amount for level, amount in levels.items()}
+    got = stages._steps_ahead(mirrored, min(asks), 19_999 - tick, 1, float(target), most)
+    assert got == naive_steps(asks, 19_999 - tick, -1, float(target), most)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    headroom_ms=st.integers(0, 5000),
+    reprice=st.floats(0.0, 20.0),
+    eta_s=st.floats(0.1, 300.0),
+    steps=st.lists(
+        st.tuples(
+            st.integers(100, 4000),
+            st.integers(9_900, 10_100),
+            st.integers(1, 60),
+            st.floats(0, 5),
+            st.floats(-6, 6),
+        ),
+        min_size=2,
+        max_size=30,
+    ),
+)
+def test_nudges_stay_within_reach_and_fair_value_and_change_once_per_headroom(
+    headroom_ms: int, reprice: float, eta_s: float, steps: list[tuple[int, int, int, float, float]]
+) -> None:
+    market, arms = world("B", queue_aware={"headroom_ms": headroom_ms, "max_reprice_bps": reprice})
+    arms.params["eta_target_s"] = eta_s
+    now, changed = NOW, {0: [], 1: []}
+    held = [0, 0]
+    for wait_ms, bid, width, rate, position in steps:
+        now += wait_ms * 1_000_000
+        market.control["decide_ns"] = market.control["start_ns"] = now
+        book.clear_all(market.local)
+        book.set_bid(market.local, bid, 5.0)
+        book.set_ask(market.local, bid + width, 5.0)
+        market.stats["mid"] = (bid + width / 2) * INSTRUMENT.tick_size
+        market.stats["buy_rate"] = market.stats["sell_rate"] = rate
+        arms.state["position"] = position
+        arms.params["queue_aware_enabled"] = 0
+        plain = quote_of(market, arms).copy()
+        arms.params["queue_aware_enabled"] = 1
+        quote = quote_of(market, arms)
+        reach = int(reprice * 1e-4 * quote["mid"] / INSTRUMENT.tick_size)
+        fair = quote["fair"] / INSTRUMENT.tick_size
+        up, down = quote["bid_ticks"] - plain["bid_ticks"], plain["ask_ticks"] - quote["ask_ticks"]
+        assert 0 <= up <= reach and 0 <= down <= reach
+        assert quote["bid_ticks"] <= max(plain["bid_ticks"], fair)
+        assert quote["ask_ticks"] >= min(plain["ask_ticks"], fair)
+        for side in (0, 1):
+            if arms.state[0]["nudge_ticks"][side] != held[side]:
+                held[side] = int(arms.state[0]["nudge_ticks"][side])
+                changed[side].append(now)
+    for times in changed.values():
+        assert all(late - early >= headroom_ms * 1_000_000 for early, late in itertools.pairwise(times))
 
 
 @settings(max_examples=300, deadline=None)

@@ -144,7 +144,7 @@ class QueueAware(Section):
     )
     max_reprice_bps: float = _key(0.5, "bps", "largest nudge of one quote", ge=0, le=100)
     headroom_ms: int = _key(
-        1000, "ms", "least time a quote rests before it may be nudged", ge=0, le=3_600_000
+        1000, "ms", "least time between two changes of a nudge; it holds in between", ge=0, le=3_600_000
     )
     eta_target_s: float = _key(30.0, "s", "wanted expected time to fill", gt=0, le=86_400)
 

@@ -256,11 +256,35 @@ def _wanted_ticks(quote, params, book):
 
 
 @jit
-def queue_aware(market, state, params, quote):
-    """Final prices; where the expected time to fill is over its target, step ahead by at most ``max_reprice_bps``.
+def _steps_ahead(book_qty, best, tick, step, target_qty, most):
+    """How many ticks towards the market bring the quantity ahead down to ``target_qty``; ``most`` where nothing does."""
+    ahead = _ahead_qty(book_qty, best, tick, step)
+    taken = 0
+    while ahead > target_qty and taken < most:
+        ahead -= book_qty[tick - step * taken]
+        taken += 1
+        if step * (tick - step * taken - best) < 0:
+            return taken  # better than the best price: nothing is ahead
+    return taken
 
-    Expected time to fill = quantity ahead / rate of trades against that side. Never through fair value, a side at most once
-    per ``headroom_ns``.
+
+@jit
+def _nudge(state, side, params, now_ns, book_qty, best, tick, step, rate, most):
+    """Ticks by which a side steps ahead now: decided at most once per ``headroom_ns``, held in between, never over ``most``."""
+    if now_ns - state["last_nudge_ns"][side] >= params["headroom_ns"]:
+        wanted = _steps_ahead(book_qty, best, tick, step, params["eta_target_s"] * rate, most)
+        if wanted != state["nudge_ticks"][side]:
+            state["nudge_ticks"][side] = wanted
+            state["last_nudge_ns"][side] = now_ns
+    return min(state["nudge_ticks"][side], most)
+
+
+@jit
+def queue_aware(market, state, params, quote):
+    """Final prices; where the expected time to fill is over its target, step ahead as far as needed, within ``max_reprice_bps``.
+
+    Expected time to fill = quantity ahead / rate of trades against that side. Never through fair value. A side changes its
+    nudge at most once per ``headroom_ns`` and keeps it in between, so that no quote loses its place to second thoughts.
     """
     book = market.local
     if not has_both_sides(book) or quote["guard_level"] == _HARD:
@@ -274,22 +298,15 @@ def queue_aware(market, state, params, quote):
     tick_size = params["tick_size"]
     reach = int(params["max_reprice_bps"] * _BPS * quote["mid"] / tick_size)
     best_bid, best_ask = book.top[BEST_BID], book.top[BEST_ASK]
-    if now - state["last_nudge_ns"][0] >= params["headroom_ns"]:
-        ahead = _ahead_qty(book.bid_qty, best_bid, quote["bid_ticks"], -1)
-        if ahead > params["eta_target_s"] * stats["sell_rate"]:
-            limit = min(best_ask - 1, math.floor(quote["fair"] / tick_size))
-            nudged = max(min(quote["bid_ticks"] + reach, limit), quote["bid_ticks"])
-            if nudged != quote["bid_ticks"]:
-                quote["bid_ticks"] = nudged
-                state["last_nudge_ns"][0] = now
-    if now - state["last_nudge_ns"][1] >= params["headroom_ns"]:
-        ahead = _ahead_qty(book.ask_qty, best_ask, quote["ask_ticks"], 1)
-        if ahead > params["eta_target_s"] * stats["buy_rate"]:
-            limit = max(best_bid + 1, math.ceil(quote["fair"] / tick_size))
-            nudged = min(max(quote["ask_ticks"] - reach, limit), quote["ask_ticks"])
-            if nudged != quote["ask_ticks"]:
-                quote["ask_ticks"] = nudged
-                state["last_nudge_ns"][1] = now
+    bid, ask = quote["bid_ticks"], quote["ask_ticks"]
+    most = max(min(reach, min(best_ask - 1, math.floor(quote["fair"] / tick_size)) - bid), 0)
+    quote["bid_ticks"] = bid + _nudge(
+        state, 0, params, now, book.bid_qty, best_bid, bid, -1, stats["sell_rate"], most
+    )
+    most = max(min(reach, ask - max(best_bid + 1, math.ceil(quote["fair"] / tick_size))), 0)
+    quote["ask_ticks"] = ask - _nudge(
+        state, 1, params, now, book.ask_qty, best_ask, ask, 1, stats["buy_rate"], most
+    )
 
 
 # --- Emit --------------------------------------------------------------------------------------------------------

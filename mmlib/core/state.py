@@ -65,7 +65,8 @@ ARM = np.dtype(
         ("n_resting", "i8"),
         ("error_run", "i8"),  # consecutive ticks with an error
         ("breaker_until_ns", "i8"),
-        ("last_nudge_ns", "i8", (2,)),
+        ("last_nudge_ns", "i8", (2,)),  # bid, ask: when the nudge was decided last
+        ("nudge_ticks", "i8", (2,)),  # and how far; holds until the next decision
         ("traded_bin", "i8"),  # number of the newest bin below, counted from 1970
         ("position", "f8"),  # base units, local view
         ("cash", "f8"),  # quote currency, fees paid
