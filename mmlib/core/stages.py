@@ -281,10 +281,11 @@ def _nudge(state, side, params, now_ns, book_qty, best, tick, step, rate, most):
 
 @jit
 def queue_aware(market, state, params, quote):
-    """Final prices; where the expected time to fill is over its target, step ahead as far as needed, within ``max_reprice_bps``.
+    """Final prices; where the expected time to fill is over its target, step ahead as far as needed, no further.
 
-    Expected time to fill = quantity ahead / rate of trades against that side. Never through fair value. A side changes its
-    nudge at most once per ``headroom_ns`` and keeps it in between, so that no quote loses its place to second thoughts.
+    Expected time to fill = quantity ahead / rate of trades against that side. At most ``max_reprice_bps``, never through fair
+    value. A side changes its nudge at most once per ``headroom_ns`` and keeps it in between, so that no quote loses its place
+    to second thoughts.
     """
     book = market.local
     if not has_both_sides(book) or quote["guard_level"] == _HARD:
