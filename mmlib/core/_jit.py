@@ -83,6 +83,16 @@ def low_zeros(typingctx: Any, word: Any) -> Any:
 
 
 @intrinsic
+def high_zeros(typingctx: Any, word: Any) -> Any:
+    """Number of zero bits above the highest one of a ``uint64``, 64 for 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
 def high_product(typingctx: Any, left: Any, right: Any) -> Any:
     """Upper 64 bits of the 128-bit product of two ``uint64``; the lower ones are ``left * right``."""
 

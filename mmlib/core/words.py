@@ -96,6 +96,24 @@ digits = plain_digits if JIT_DISABLED else _word_digits
 
 
 @jit_borrowing
+def plain_word_of(buf, at, n):
+    """The ``n`` (at most eight) bytes at ``at`` as a word, the first one lowest."""
+    word = np.uint64(0)
+    for i in range(n):
+        word |= np.uint64(buf[at + i]) << np.uint64(8 * i)
+    return word
+
+
+@jit_borrowing
+def _word_word_of(buf, at, n):
+    word = load_word(buf, at)
+    return word if n == 8 else word & ((np.uint64(1) << np.uint64(8 * n)) - np.uint64(1))
+
+
+word_of = plain_word_of if JIT_DISABLED else _word_word_of
+
+
+@jit_borrowing
 def integer(buf, at):
     """Value of the JSON integer at ``at`` and the place behind it, FAIL when it is none, or longer than 18 digits."""
     value, n = digits(buf, at)

@@ -1,10 +1,8 @@
-"""Line-by-line reading of a feed file: a line that does not fit the schema is set aside with its reason."""
+"""The careful look at one line of a feed: what it holds, or why it does not fit the schema."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import fastjsonschema
@@ -17,8 +15,6 @@ from mmlib.feeds.timestamps import to_ns
 CUT_SHORT = "; the file ends in this line"
 """How the reason of a last line ends that was not written whole, or not yet."""
 
-_BOM = b"\xef\xbb\xbf"
-
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
@@ -29,66 +25,32 @@ class BadLine:
     text: str
 
 
-def read_careful(path: Path, kind: Kind) -> tuple[dict[str, list[Any]], list[BadLine]]:
-    """Columns of the good lines (see ``columns.typed_frame``) and the bad lines; blank lines are neither.
+def judge(kind: Kind, raw: bytes, line: int, *, torn: bool = False) -> dict[str, Any] | BadLine | None:
+    """What a line comes to: its fields (times as nanoseconds or ``NAT``, ids as text), why it is bad, or None when blank.
 
-    Raises:
-        OSError: the file cannot be read.
+    Args:
+        kind: ticks or fills. raw: the line. line: its 1-based number.
+        torn: the file ends in this line.
     """
-    return careful_rows(numbered_lines(path), kind)
-
-
-def careful_rows(
-    lines: Iterable[tuple[int, bytes]], kind: Kind
-) -> tuple[dict[str, list[Any]], list[BadLine]]:
-    """What ``read_careful`` gives, of numbered lines from anywhere, such as a part of a large file."""
-    fields = roles(kind)
-    times = [name for name, role in fields.items() if role == "time"]
-    ids = [name for name, role in fields.items() if role == "id"]
-    check = validator(kind)
-    rows: list[dict[str, Any]] = []
-    numbers: list[int] = []
-    bad: list[BadLine] = []
-    for number, raw in lines:
-        try:
-            row = orjson.loads(raw)
-            check(row)
-            for name in times:
-                value = row.get(name)
+    if not raw.strip():
+        return None
+    try:
+        row = orjson.loads(raw)
+        validator(kind)(row)
+        for name, role in roles(kind).items():
+            value = row.get(name)
+            if role == "time":
                 row[name] = NAT if value is None else to_ns(value)
-        except orjson.JSONDecodeError as exc:
-            cut = "" if raw.endswith(b"\n") else CUT_SHORT
-            bad.append(BadLine(number, f"not JSON: {exc.msg}{cut}", _text(raw)))
-            continue
-        except fastjsonschema.JsonSchemaValueException as exc:
-            bad.append(BadLine(number, _schema_reason(exc), _text(raw)))
-            continue
-        except ValueError as exc:
-            bad.append(BadLine(number, f"timestamp: {exc}", _text(raw)))
-            continue
-        for name in ids:
-            if row.get(name) is not None:
-                row[name] = str(row[name])
-        rows.append(row)
-        numbers.append(number)
-    columns = {name: [row.get(name) for row in rows] for name in fields}
-    columns["_line"] = list(numbers)
-    return columns, bad
-
-
-def lines_at(path: Path, numbers: Collection[int]) -> dict[int, str]:
-    """Text of the lines with these 1-based numbers."""
-    wanted = set(numbers)
-    return {number: _text(raw) for number, raw in numbered_lines(path) if number in wanted}
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines that are not blank, with their line end."""
-    with path.open("rb") as handle:
-        for number, raw in enumerate(handle, 1):
-            line = raw.removeprefix(_BOM) if number == 1 else raw
-            if line.strip():
-                yield number, line
+            elif role == "id":
+                row[name] = None if value is None else str(value)
+    except orjson.JSONDecodeError as exc:
+        cut = CUT_SHORT if torn else ""
+        return BadLine(line, f"not JSON: {exc.msg}{cut}", _text(raw))
+    except fastjsonschema.JsonSchemaValueException as exc:
+        return BadLine(line, _schema_reason(exc), _text(raw))
+    except ValueError as exc:
+        return BadLine(line, f"timestamp: {exc}", _text(raw))
+    return {name: row.get(name) for name in roles(kind)}
 
 
 def _text(raw: bytes) -> str:

@@ -135,18 +135,17 @@ class _Kind:
         latest: dict[Key, int] = {}
         marks: list[np.ndarray] = []
         try:
-            with path.open("rb") as handle:
-                for block in read_blocks(handle, self._kind):
-                    _count_bad(found, block)
-                    frame = self._in_range(block.frame)
-                    found.outside_range += len(block.frame) - len(frame)
-                    found.readable += len(frame)
-                    found.other_day += _other_day(path, frame)
-                    marks.append(_marks(frame, self._kind))
-                    for (symbol, arm), rows in frame.groupby(["symbol", "arm"], sort=False):
-                        key, ts = (str(symbol), str(arm)), rows["ts"].astype("int64").to_numpy()
-                        found.out_of_order += _late(ts, latest, key)
-                        times.setdefault(key, []).append(ts)
+            for block in read_blocks(path, self._kind):
+                _count_bad(found, block)
+                frame = self._in_range(block.frame)
+                found.outside_range += len(block.frame) - len(frame)
+                found.readable += len(frame)
+                found.other_day += _other_day(path, frame)
+                marks.append(_marks(frame, self._kind))
+                for (symbol, arm), rows in frame.groupby(["symbol", "arm"], sort=False):
+                    key, ts = (str(symbol), str(arm)), rows["ts"].astype("int64").to_numpy()
+                    found.out_of_order += _late(ts, latest, key)
+                    times.setdefault(key, []).append(ts)
         except OSError as exc:
             raise UserError(f"{path}: cannot be read ({exc.strerror or exc}); expected a feed file") from exc
         found.duplicates = self._repeated(marks)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from mmlib.feeds.schema import Kind, schema, types_of
 
@@ -51,6 +52,20 @@ def typed_frame(kind: Kind, columns: Mapping[str, Sequence[Any] | np.ndarray | p
             typed[name] = pd.Series(values, dtype=_DTYPES[role])
     typed["_line"] = np.asarray(columns["_line"], dtype="i8")
     return pd.DataFrame(typed)
+
+
+def table_frame(kind: Kind, table: pa.Table) -> pd.DataFrame:
+    """The same from an Arrow table of ``decode.arrow_schema``."""
+    columns: dict[str, np.ndarray | pd.Series] = {"_line": table.column("line").to_numpy()}
+    for name, role in roles(kind).items():
+        column = table.column(name)
+        if role == "time":
+            columns[name] = column.cast(pa.int64()).fill_null(NAT).to_numpy()
+        elif role == "number":
+            columns[name] = column.to_numpy()
+        else:
+            columns[name] = (column.cast(pa.string()) if role == "text" else column).to_pandas()
+    return typed_frame(kind, columns)
 
 
 def empty_frame(kind: Kind) -> pd.DataFrame:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 import pandas as pd
 
 from mmlib._io import UserError, write_atomic
-from mmlib.feeds.careful import BadLine, lines_at, read_careful
-from mmlib.feeds.columns import empty_frame, typed_frame
-from mmlib.feeds.fast import read_fast
+from mmlib.feeds.cache import Entry, cached
+from mmlib.feeds.careful import BadLine
+from mmlib.feeds.columns import empty_frame, table_frame
+from mmlib.feeds.convert import lines_at, quarantine_record
+from mmlib.feeds.order import DUPLICATE
 from mmlib.feeds.schema import FILE_STEM, Kind
+from mmlib.feeds.sidecar import read_sidecar
+from mmlib.feeds.stream import SUFFIXES
 
-_DAY = re.compile(r"_(\d{8})\.jsonl$")
+_NAME = re.compile(r"_(\d{8})\.jsonl(\.gz|\.zst)?$")
+_ENDINGS = tuple(f".jsonl{suffix}" for suffix in SUFFIXES)
 _EXCERPT = 200  # characters of a bad line that the quarantine frame shows; the file keeps the whole line
 
 
@@ -31,11 +39,13 @@ class Feed:
             ``datetime64[ns, UTC]``, flags bool, numbers float64 (unknown is NaN) or int64, names text.
         quarantine: file, line, reason, text of every line that is not in the frame.
         files: what was read, in order.
+        unfinished: files that end in a line which was still being written; it is in neither of the two.
     """
 
     frame: pd.DataFrame
     quarantine: pd.DataFrame
     files: list[Path]
+    unfinished: list[Path] = field(default_factory=list)
 
 
 def read_feeds(
@@ -47,36 +57,45 @@ def read_feeds(
     symbols: Collection[str] | None = None,
     arms: Collection[str] | None = None,
     quarantine_dir: Path | None = None,
+    cache_dir: Path | None = None,
 ) -> Feed:
     """Read the daily files of one feed.
 
-    A file is read by DuckDB; when anything in it is out of order, it is read again line by line, so that one
-    bad line costs one line. Bad lines go to ``<quarantine_dir>/<file>.quarantine.jsonl``; nothing is written
-    into ``directory``. A missing or empty directory gives empty frames with the same columns and types.
+    Good lines are decoded by compiled code, the others are looked at one by one, so that a bad line costs one line. Bad
+    lines go to ``<quarantine_dir>/<file>.quarantine.jsonl``; nothing is written into ``directory``. A missing or empty
+    directory gives empty frames with the same columns and types.
+
+    The last line of the newest file may be torn: it is still being written, so it is waited for and counted as
+    unfinished, unless the sidecar says that the session is complete. In any other file it is a bad line.
 
     Args:
-        directory: where ``<stem>_YYYYMMDD.jsonl`` are.
+        directory: where ``<stem>_YYYYMMDD.jsonl`` are, each plain or compressed (.gz, .zst).
         kind: ticks or fills.
         start, end: keep ``start <= ts < end``; both aware.
         symbols, arms: keep these; None keeps all.
         quarantine_dir: where bad lines are kept; never the feeds' own directory, which may belong to a desk. None
             keeps them in the result only, and so does a place that cannot be written.
+        cache_dir: where the feeds are kept as Parquet (see ``feeds.cache``); None keeps nothing.
 
     Raises:
         UserError: ``directory`` is a file, a file cannot be opened, or the range is naive or reversed.
     """
     lower, upper = _range(start, end)
-    files = feed_files(directory, kind, start, end)
-    frames: list[pd.DataFrame] = []
-    bad: dict[Path, list[BadLine]] = {path: [] for path in files}
-    for number, path in enumerate(files):
-        frame = _read_file(path, kind, bad[path])
-        frames.append(frame.assign(_file=np.int32(number)))
-    merged = pd.concat(frames, ignore_index=True) if frames else empty_frame(kind).assign(_file=np.int32(0))
-    merged = _without_duplicates(merged, kind, files, bad)
+    with open_feeds(directory, kind, start=start, end=end, cache_dir=cache_dir) as entries:
+        frames = [
+            table_frame(kind, entry.table()).assign(_file=np.int32(number))
+            for number, entry in enumerate(entries)
+        ]
+        merged = (
+            pd.concat(frames, ignore_index=True) if frames else empty_frame(kind).assign(_file=np.int32(0))
+        )
+        bad = {entry.source: entry.quarantine.read_bytes() for entry in entries}
+    files = [entry.source for entry in entries]
+    if len(files) > 1:
+        merged = _without_duplicates(merged, kind, files, bad)
     if quarantine_dir is not None:
         for path, lines in bad.items():
-            _keep(quarantine_dir, path, lines)
+            keep_quarantine(quarantine_dir, path, lines)
     keep = np.ones(len(merged), dtype=bool)
     if lower is not None:
         keep &= (merged["ts"] >= lower).to_numpy()
@@ -85,7 +104,38 @@ def read_feeds(
     for name, wanted in (("symbol", symbols), ("arm", arms)):
         if wanted is not None:
             keep &= merged[name].isin(list(wanted)).to_numpy()
-    return Feed(_sorted(merged[keep]), _quarantine_frame(bad), files)
+    unfinished = [entry.source for entry in entries if entry.facts.unfinished]
+    return Feed(_sorted(merged[keep]), _quarantine_frame(bad), files, unfinished)
+
+
+@contextmanager
+def open_feeds(
+    directory: Path,
+    kind: Kind,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    cache_dir: Path | None = None,
+) -> Iterator[list[Entry]]:
+    """The daily files of one feed as Parquet, by name; without a cache they go when the context is left.
+
+    Raises:
+        UserError: as ``read_feeds``.
+    """
+    files = feed_files(directory, kind, start, end)
+    newest = None if _complete(directory) else max(feed_files(directory, kind), default=None)
+    with tempfile.TemporaryDirectory(prefix="finishline-") as scratch:
+        home = cache_dir or Path(scratch)
+        yield [cached(path, kind, home, newest=path == newest) for path in files]
+
+
+def _complete(directory: Path) -> bool:
+    """Whether the session that wrote the feeds said that it came to its end."""
+    try:
+        sidecar = read_sidecar(directory)
+    except UserError:
+        return False
+    return sidecar is not None and bool(sidecar["complete"])
 
 
 def feed_files(
@@ -102,13 +152,12 @@ def feed_files(
         raise UserError(
             f"{directory}: not a directory; expected one that holds {FILE_STEM[kind]}_YYYYMMDD.jsonl"
         )
-    return [
-        path for path in sorted(directory.glob(f"{FILE_STEM[kind]}_*.jsonl")) if _may_hold(path, start, end)
-    ]
+    files = sorted(directory.glob(f"{FILE_STEM[kind]}_*.jsonl*"))
+    return [path for path in files if path.name.endswith(_ENDINGS) and _may_hold(path, start, end)]
 
 
 def _may_hold(path: Path, start: datetime | None, end: datetime | None) -> bool:
-    match = _DAY.search(path.name)
+    match = _NAME.search(path.name)
     if match is None:
         return True
     try:
@@ -128,63 +177,46 @@ def _range(start: datetime | None, end: datetime | None) -> tuple[pd.Timestamp |
     return (None if start is None else pd.Timestamp(start), None if end is None else pd.Timestamp(end))
 
 
-def _read_file(path: Path, kind: Kind, bad: list[BadLine]) -> pd.DataFrame:
-    try:
-        fast = read_fast(path, kind)
-        if fast is not None:
-            return fast
-        columns, lines = read_careful(path, kind)
-    except OSError as exc:
-        raise UserError(
-            f"{path}: cannot be read ({exc.strerror or exc}); expected a readable feed file"
-        ) from exc
-    bad.extend(lines)
-    return typed_frame(kind, columns)
-
-
 def _without_duplicates(
-    frame: pd.DataFrame, kind: Kind, files: list[Path], bad: dict[Path, list[BadLine]]
+    frame: pd.DataFrame, kind: Kind, files: Sequence[Path], bad: dict[Path, bytes]
 ) -> pd.DataFrame:
-    """Drop repeated fills (same symbol, arm, fill_id) and ticks repeated word for word; the first stays."""
+    """Drop what an earlier file holds already: fills by symbol, arm, fill_id, and ticks repeated word for word."""
     if kind == "fills":
         repeated = frame.duplicated(["symbol", "arm", "fill_id"]).to_numpy()
-        reason = "duplicate: an earlier line has this fill_id"
     else:
         repeated = frame.duplicated(["ts", "symbol", "arm"], keep=False).to_numpy(copy=True)
         if repeated.any():
             whole = [name for name in frame.columns if name not in ("_file", "_line")]
             repeated[repeated] = frame[repeated].duplicated(whole).to_numpy()
-        reason = "duplicate: an earlier line is the same"
     if not repeated.any():
         return frame
     for number, part in frame.loc[repeated, ["_file", "_line"]].groupby("_file"):
         path = files[int(str(number))]
-        texts = lines_at(path, part["_line"].tolist())
-        bad[path].extend(BadLine(line, reason, text) for line, text in texts.items())
-        bad[path].sort(key=lambda entry: entry.line)
+        lines = lines_at(path, np.sort(part["_line"].to_numpy()))
+        more = [quarantine_record(path.name, BadLine(line, DUPLICATE[kind], text)) for line, text in lines]
+        bad[path] = b"".join(sorted([*bad[path].splitlines(keepends=True), *more], key=_line_of))
     return frame[~repeated]
 
 
-def _keep(directory: Path, source: Path, lines: list[BadLine]) -> None:
+def _line_of(record: Any) -> int:
+    return int(orjson.loads(record)["line"])
+
+
+def keep_quarantine(directory: Path, source: Path, lines: bytes) -> None:
     """Write the quarantine of one file, or remove that of an earlier reading when it is clean now."""
     path = directory / f"{source.name}.quarantine.jsonl"
     try:
         if lines:
-            write_atomic(path, b"".join(_quarantine_lines(source, lines)))
+            write_atomic(path, lines)
         else:
             path.unlink(missing_ok=True)
     except (UserError, OSError):
-        return  # a read-only feed: the lines stay counted in the result
+        return  # a place that cannot be written: the lines stay counted in the result
 
 
-def _quarantine_lines(source: Path, lines: list[BadLine]) -> Iterator[bytes]:
-    for entry in lines:
-        record = {"file": source.name, "line": entry.line, "reason": entry.reason, "text": entry.text}
-        yield orjson.dumps(record, None, orjson.OPT_APPEND_NEWLINE)
-
-
-def _quarantine_frame(bad: dict[Path, list[BadLine]]) -> pd.DataFrame:
-    rows = [(path.name, e.line, e.reason, e.text[:_EXCERPT]) for path, lines in bad.items() for e in lines]
+def _quarantine_frame(bad: dict[Path, bytes]) -> pd.DataFrame:
+    records = [orjson.loads(line) for lines in bad.values() for line in lines.splitlines()]
+    rows = [(one["file"], one["line"], one["reason"], one["text"][:_EXCERPT]) for one in records]
     frame = pd.DataFrame(rows, columns=["file", "line", "reason", "text"])
     return frame.astype({"file": "str", "line": "int64", "reason": "str", "text": "str"})
 

@@ -1,0 +1,358 @@
+"""Lines of a feed to columns, from bytes: the fast path for lines that are as their schema wants them.
+
+Any order of keys is read, further keys with plain values are passed over, and what may be missing may be missing. A line
+that is anything else is set aside for the full parser, which alone decides whether it is bad; so this one only has to be
+sure of what it accepts.
+
+Oracle: the careful reader, in tests/test_feeds_damage.py and tests/test_core_feedline.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmlib.core._jit import JIT_DISABLED, jit_borrowing, load_word
+from mmlib.core.clock import time_ns
+from mmlib.core.jsonline import skip_blanks
+from mmlib.core.number import number
+from mmlib.core.words import FAIL, integer, text_end, word_of
+
+TIME, TEXT, ID, FLAG, COUNT, NUMBER = range(6)
+"""Roles of a field; see ``Columns`` for what they become."""
+NAT = np.iinfo(np.int64).min
+TEXT_WORDS = 8  # a text that is remembered has at most 64 bytes
+KEY_WORDS = 4
+
+_QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _RETURN, _BREAK = 34, 44, 58, 123, 125, 13, 10
+_NULL, _TRUE, _FALSE = 110, 116, 102
+_BITS = 63  # text codes that a mask can name
+
+
+class Fields(NamedTuple):
+    """What each of k fields looks like.
+
+    Attributes:
+        key: uint64[k, 2, KEY_WORDS], the bytes of ``"name":``, and which bytes those are. length: int64[k], how many.
+        role, slot: int64[k], what it is and which row of its table in ``Columns`` it has.
+        optional: bool[k], may be null or absent. low, high: float64[k], both allowed.
+        names: int64[k], bits of the text codes that are allowed, 0 for any.
+        order: int64[k], which field the k-th key of a line was when last seen.
+    """
+
+    key: Any
+    length: Any
+    role: Any
+    slot: Any
+    optional: Any
+    low: Any
+    high: Any
+    names: Any
+    order: Any
+
+
+class Texts(NamedTuple):
+    """Texts met: words uint64[cap, TEXT_WORDS], length int64[cap], count int64[1], memo uint64[3] of ``time_ns``."""
+
+    words: Any
+    length: Any
+    count: Any
+    memo: Any
+
+
+class Columns(NamedTuple):
+    """Rows of a block, one table a storage, a row a field.
+
+    Attributes:
+        whole: int64[., n], times in ns (NAT when absent), counts, codes of texts. real: float64[., n], NaN when absent.
+        flag: uint8[., n]. span: int64[., n], begin and end of an id's text; begin is -1 when it is absent.
+        line: int64[n], number of the row's line in the block, from 0.
+        odd: int64[m, 3], lines set aside: number, begin, and how many rows stand before it.
+    """
+
+    whole: Any
+    real: Any
+    flag: Any
+    span: Any
+    line: Any
+    odd: Any
+
+
+@jit_borrowing
+def _plain_is_key(buf, at, fields, field):
+    for i in range(fields.length[field]):
+        if buf[at + i] != np.int64(fields.key[field, 0, i // 8] >> np.uint64(8 * (i % 8))) & 255:
+            return False
+    return True
+
+
+@jit_borrowing
+def _word_is_key(buf, at, fields, field):
+    wrong = np.uint64(0)
+    for i in range((fields.length[field] + 7) // 8):
+        wrong |= (load_word(buf, at + 8 * i) & fields.key[field, 1, i]) ^ fields.key[field, 0, i]
+    return wrong == np.uint64(0)
+
+
+is_key = _plain_is_key if JIT_DISABLED else _word_is_key
+"""Whether the key of a field, quotes and colon included, stands at ``at``."""
+
+
+@jit_borrowing
+def _find_key(buf, at, fields):
+    """The field whose key stands at ``at``, -1 for none of ours, and the place of its value, or FAIL."""
+    if buf[at] != _QUOTE:
+        return -1, FAIL
+    end = text_end(buf, at + 1)
+    if end < 0:
+        return -1, FAIL
+    found = -1
+    for field in range(len(fields.length)):
+        if fields.length[field] == end + 2 - at:
+            same = True
+            for i in range(end + 1 - at):
+                byte = np.int64(fields.key[field, 0, i // 8] >> np.uint64(8 * (i % 8))) & 255
+                same = same and buf[at + i] == byte
+            if same:
+                found = field
+    at = skip_blanks(buf, end + 1)
+    if buf[at] != _COLON:
+        return -1, FAIL
+    return found, skip_blanks(buf, at + 1)
+
+
+@jit_borrowing
+def _literal(buf, at):
+    """Place behind ``true``, ``false`` or ``null`` at ``at``, or FAIL."""
+    b, c, d = buf[at + 1], buf[at + 2], buf[at + 3]
+    if buf[at] == _TRUE and b == 114 and c == 117 and d == 101:
+        return at + 4
+    if buf[at] == _NULL and b == 117 and c == 108 and d == 108:
+        return at + 4
+    if buf[at] == _FALSE and b == 97 and c == 108 and d == 115 and buf[at + 4] == 101:
+        return at + 5
+    return FAIL
+
+
+@jit_borrowing
+def _pass_over(buf, at):
+    """Place behind the plain value at ``at``, FAIL for a list, an object or anything else."""
+    if buf[at] == _QUOTE:
+        end = text_end(buf, at + 1)
+        return end + 1 if end >= 0 else FAIL
+    end = _literal(buf, at)
+    if end >= 0:
+        return end
+    _, end = number(buf, at)
+    return end
+
+
+@jit_borrowing
+def _text_code(buf, at, end, texts):
+    """Number of the text from ``at`` to ``end``, a new one when it is met first; FAIL when it is too long, or one too many."""
+    length = end - at
+    if length > 8 * TEXT_WORDS:
+        return FAIL
+    n_words = (length + 7) // 8
+    count = texts.count[0]
+    for code in range(count):
+        if texts.length[code] == length:
+            same = True
+            for i in range(n_words):
+                same = same and texts.words[code, i] == word_of(buf, at + 8 * i, min(length - 8 * i, 8))
+            if same:
+                return code
+    if count == len(texts.length):
+        return FAIL
+    for i in range(n_words):
+        texts.words[count, i] = word_of(buf, at + 8 * i, min(length - 8 * i, 8))
+    texts.length[count] = length
+    texts.count[0] = count + 1
+    return count
+
+
+@jit_borrowing
+def _text_value(buf, at, fields, field, texts, columns, row):
+    """Take a text or an id; the place behind it, or FAIL."""
+    slot = fields.slot[field]
+    if fields.role[field] == ID and buf[at] != _QUOTE:
+        _, end = integer(buf, at)
+        columns.span[2 * slot, row] = at
+        columns.span[2 * slot + 1, row] = end
+        return end
+    if buf[at] != _QUOTE:
+        return FAIL
+    end = text_end(buf, at + 1)
+    if end < 0:
+        return FAIL
+    if fields.role[field] == ID:
+        columns.span[2 * slot, row] = at + 1
+        columns.span[2 * slot + 1, row] = end
+        return end + 1
+    if end - at - 1 < fields.low[field]:
+        return FAIL
+    code = _text_code(buf, at + 1, end, texts)
+    names = fields.names[field]
+    if code < 0 or (names != 0 and (code >= _BITS or (names >> code) & 1 == 0)):
+        return FAIL
+    columns.whole[slot, row] = code
+    return end + 1
+
+
+@jit_borrowing
+def _absent(fields, field, columns, row):
+    """Note that a field has no value."""
+    role, slot = fields.role[field], fields.slot[field]
+    if role == NUMBER:
+        columns.real[slot, row] = np.nan
+    elif role == TIME:
+        columns.whole[slot, row] = NAT
+    elif role == ID:
+        columns.span[2 * slot, row] = -1
+        columns.span[2 * slot + 1, row] = -1
+
+
+@jit_borrowing
+def _take(buf, at, fields, field, texts, columns, row):
+    """Take the value of a field at ``at``; the place behind it, or FAIL."""
+    role, slot = fields.role[field], fields.slot[field]
+    if buf[at] == _NULL:
+        end = _literal(buf, at)
+        if end < 0 or not fields.optional[field]:
+            return FAIL
+        _absent(fields, field, columns, row)
+        return end
+    if role == NUMBER:
+        value, at = number(buf, at)
+        if not (fields.low[field] <= value <= fields.high[field]):
+            return FAIL
+        columns.real[slot, row] = value
+        return at
+    if role == FLAG:
+        end = _literal(buf, at)
+        columns.flag[slot, row] = end == at + 4
+        return end
+    if role == TIME:
+        value, at = time_ns(buf, at, texts.memo)
+        columns.whole[slot, row] = value
+        return at
+    if role == COUNT:
+        value, at = integer(buf, at)
+        if not (fields.low[field] <= value <= fields.high[field]):
+            return FAIL
+        columns.whole[slot, row] = value
+        return at
+    return _text_value(buf, at, fields, field, texts, columns, row)
+
+
+@jit_borrowing
+def _object(buf, at, fields, texts, columns, row):
+    """Take the object whose brace is at ``at`` as a row; the place behind it, or FAIL."""
+    n_fields = len(fields.length)
+    seen = np.int64(0)
+    place = 0
+    at = skip_blanks(buf, at + 1)
+    while True:
+        field = fields.order[place] if place < n_fields else 0
+        if is_key(buf, at, fields, field):
+            at = skip_blanks(buf, at + fields.length[field])
+        else:
+            field, at = _find_key(buf, at, fields)
+            if at < 0:
+                return FAIL
+        if field >= 0:
+            if seen >> field & 1:
+                return FAIL
+            seen |= np.int64(1) << field
+            if place < n_fields:
+                fields.order[place] = field
+            place += 1
+            at = _take(buf, at, fields, field, texts, columns, row)
+        else:
+            at = _pass_over(buf, at)
+        if at < 0:
+            return FAIL
+        at = skip_blanks(buf, at)
+        if buf[at] == _CLOSE:
+            break
+        if buf[at] != _COMMA:
+            return FAIL
+        at = skip_blanks(buf, at + 1)
+    if place < n_fields:
+        for field in range(n_fields):
+            if not seen >> field & 1:
+                if not fields.optional[field]:
+                    return FAIL
+                _absent(fields, field, columns, row)
+    return at + 1
+
+
+@jit_borrowing
+def decode_lines(buf, n, fields, texts, columns):
+    """Take the lines of a block.
+
+    Args:
+        buf: uint8[n + SLACK], whole lines, the last of its ``n`` bytes is a line break; the slack is 0.
+        fields, texts: what is read, and the texts met so far. columns: with room for every line.
+
+    Returns:
+        Numbers of lines, of rows, and of odd lines (blank ones are neither).
+    """
+    at, lines, rows, odd = 0, 0, 0, 0
+    while at < n:
+        start = skip_blanks(buf, at)
+        end = FAIL
+        if buf[start] == _OPEN:
+            end = _object(buf, start, fields, texts, columns, rows)
+            if end >= 0:
+                end = skip_blanks(buf, end)
+                if buf[end] == _RETURN:
+                    end += 1
+                if buf[end] != _BREAK:
+                    end = FAIL
+        if end >= 0:
+            columns.line[rows] = lines
+            rows += 1
+        else:
+            end = start
+            while buf[end] != _BREAK:
+                end += 1
+            if end > start:
+                columns.odd[odd, 0] = lines
+                columns.odd[odd, 1] = at
+                columns.odd[odd, 2] = rows
+                odd += 1
+        at = end + 1
+        lines += 1
+    return lines, rows, odd
+
+
+@jit_borrowing
+def gather(buf, begin, end, out):
+    """Write the texts from ``begin[k]`` to ``end[k]`` (int64) behind each other into ``out`` (uint8)."""
+    at = 0
+    for k in range(len(begin)):
+        for i in range(begin[k], end[k]):
+            out[at] = buf[i]
+            at += 1
+
+
+@jit_borrowing
+def watch(ts_ns, group, n, first_ns, last_ns):
+    """Count rows by group, note their first and last time, and return how many were not later than the one before them.
+
+    Args:
+        ts_ns, group: int64[rows]. n, first_ns, last_ns: int64[groups], of the rows so far, updated.
+    """
+    found = 0
+    for k in range(len(ts_ns)):
+        g = group[k]
+        if n[g] > 0 and ts_ns[k] <= last_ns[g]:
+            found += 1
+        if n[g] == 0 or ts_ns[k] > last_ns[g]:
+            last_ns[g] = ts_ns[k]
+        if n[g] == 0 or ts_ns[k] < first_ns[g]:
+            first_ns[g] = ts_ns[k]
+        n[g] += 1
+    return found

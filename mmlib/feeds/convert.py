@@ -1,0 +1,274 @@
+"""One feed file to Parquet: rows in order and without duplicates, bad lines beside, in the memory of a few blocks."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmlib.core.feedline import watch
+from mmlib.feeds.careful import BadLine
+from mmlib.feeds.decode import arrow_schema, decode
+from mmlib.feeds.order import DUPLICATE, KEYS, Ordering
+from mmlib.feeds.schema import Kind
+from mmlib.feeds.stream import Block, FeedStream
+
+ROW_GROUP = 1 << 17
+_REASONS = 200  # different ones that are counted by themselves
+
+Decoded = tuple[pa.Table, list[BadLine], int]
+
+
+@dataclass
+class Found:
+    """What the conversion of a file found out; see ``cache.Facts``."""
+
+    size: int = 0
+    crc32: int = 0
+    lines: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    unfinished: bool = False
+    broken: str = ""
+    out_of_order: int = 0
+    quarantined: Counter[str] = field(default_factory=Counter)
+    groups: list[tuple[str, str, int, int, int]] = field(default_factory=list)
+
+    @property
+    def blank(self) -> int:
+        """Lines without text."""
+        return self.lines - self.rows - sum(self.quarantined.values()) - self.unfinished
+
+    def refuse(self, reason: str, n: int = 1) -> None:
+        """Count lines in quarantine."""
+        known = reason in self.quarantined or len(self.quarantined) < _REASONS
+        self.quarantined[reason if known else "other"] += n
+
+
+def convert(
+    path: Path,
+    kind: Kind,
+    rows: Path,
+    bad: Path,
+    *,
+    newest: bool,
+    describe: Callable[[Found], dict[str, str]],
+) -> Found:
+    """Read a feed file.
+
+    Args:
+        path: the feed file. kind: ticks or fills.
+        rows: Parquet file to write. bad: JSON Lines of what could not be used, to write.
+        newest: whether a torn last line is one that is still being written.
+        describe: what the footer of ``rows`` says, from what was found.
+
+    Raises:
+        OSError: the file cannot be read, or the others cannot be written.
+    """
+    found = Found()
+    stream = FeedStream(path)
+    groups = _Groups(kind)
+    with bad.open("wb") as kept, _writer(rows, kind) as writer:
+        for table in _parts(kind, stream, found, kept, source=path.name, newest=newest):
+            found.out_of_order += groups.see(table)
+            writer.write_table(table, row_group_size=ROW_GROUP)
+        if stream.broken and not found.unfinished:
+            found.lines += 1
+            if newest:
+                found.unfinished = True
+            else:
+                _keep(kept, found, path.name, BadLine(found.lines, stream.broken, ""))
+        found.size, found.crc32, found.broken = stream.size, stream.crc32, stream.broken
+        again = found.out_of_order > 0 or groups.repeated()
+        if not again:
+            found.groups = groups.summary()
+            writer.add_key_value_metadata(describe(found))
+    if again:
+        _put_in_order(path, kind, rows, bad, found, describe)
+    return found
+
+
+def _writer(path: Path, kind: Kind) -> pq.ParquetWriter:
+    texts = [one.name for one in arrow_schema(kind) if pa.types.is_dictionary(one.type)]
+    delta = dict.fromkeys(
+        ("ts", "line", *(["scheduled_ts"] if kind == "ticks" else [])), "DELTA_BINARY_PACKED"
+    )
+    return pq.ParquetWriter(
+        path,
+        arrow_schema(kind),
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=texts,
+        column_encoding=delta,
+        write_statistics=["ts", *texts],
+        write_page_checksum=True,
+    )
+
+
+def _parts(
+    kind: Kind, stream: FeedStream, found: Found, kept: IO[bytes], *, source: str, newest: bool
+) -> Iterator[pa.Table]:
+    """Rows of the file, a row group at a time, in the order of their lines; bad lines go to ``kept``."""
+    waiting: list[pa.Table] = []
+    n = 0
+    for block, (table, bad, lines) in _decoded(kind, stream):
+        for one in bad:
+            if block.torn and newest and one.line == lines:
+                found.unfinished = True
+            else:
+                _keep(kept, found, source, replace(one, line=one.line + found.lines))
+        if len(table):
+            place = table.schema.get_field_index("line")
+            waiting.append(table.set_column(place, "line", pc.add(table.column("line"), found.lines)))
+        found.lines += lines
+        found.rows += len(table)
+        n += len(table)
+        if n >= ROW_GROUP:
+            yield pa.concat_tables(waiting).unify_dictionaries()
+            waiting, n = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting).unify_dictionaries()
+
+
+def _decoded(kind: Kind, stream: FeedStream) -> Iterator[tuple[Block, Decoded]]:
+    """Blocks and what they hold, in order, decoded by as many threads as there are processors."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ahead: deque[tuple[Block, Future[Decoded]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="feed") as pool:
+        for block in stream:
+            ahead.append((block, pool.submit(decode, kind, block)))
+            if len(ahead) > workers + 1:
+                first, result = ahead.popleft()
+                yield first, result.result()
+        while ahead:
+            first, result = ahead.popleft()
+            yield first, result.result()
+
+
+class _Groups:
+    """Rows, first and last time of each symbol and arm, as the rows come."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._number: dict[tuple[str, str], int] = {}
+        self._n, self._first, self._last = (np.zeros(64, np.int64) for _ in range(3))
+        self._fills = kind == "fills"
+        self._ids: list[pa.Table] = []
+
+    def see(self, table: pa.Table | pa.RecordBatch) -> int:
+        """Take more rows; how many of them were not later than the one before them of their symbol and arm."""
+        found = 0
+        if self._fills:
+            self._ids.append(pa.table({name: table.column(name) for name in KEYS["fills"]}))
+        for batch in table.to_batches() if isinstance(table, pa.Table) else [table]:
+            group = self._group(batch)
+            ts_ns = batch.column("ts").cast(pa.int64()).to_numpy()
+            found += int(watch(ts_ns, group, self._n, self._first, self._last))
+        return found
+
+    def _group(self, batch: pa.RecordBatch) -> np.ndarray:
+        symbol, arm = batch.column("symbol"), batch.column("arm")
+        arms = arm.dictionary.to_pylist()
+        code = symbol.indices.to_numpy().astype(np.int64) * len(arms) + arm.indices.to_numpy()
+        numbers = np.zeros(max(len(symbol.dictionary), 1) * max(len(arms), 1), np.int64)
+        for one in np.unique(code).tolist():
+            pair = symbol.dictionary[one // len(arms)].as_py(), arms[one % len(arms)]
+            numbers[one] = self._number.setdefault(pair, len(self._number))
+        while len(self._number) > len(self._n):
+            self._n, self._first, self._last = (
+                np.concatenate([old, np.zeros_like(old)]) for old in (self._n, self._first, self._last)
+            )
+        return np.asarray(numbers[code])
+
+    def repeated(self) -> bool:
+        """Whether a fill occurred twice; ticks that did were out of order as well."""
+        if not self._ids:
+            return False
+        ids = pa.concat_tables(self._ids).unify_dictionaries()
+        return len(ids.group_by(list(KEYS["fills"])).aggregate([])) < len(ids)
+
+    def summary(self) -> list[tuple[str, str, int, int, int]]:
+        """symbol, arm, rows, first and last time, sorted."""
+        return sorted(
+            (*pair, int(self._n[k]), int(self._first[k]), int(self._last[k]))
+            for pair, k in self._number.items()
+        )
+
+
+def _put_in_order(
+    path: Path,
+    kind: Kind,
+    rows: Path,
+    bad: Path,
+    found: Found,
+    describe: Callable[[Found], dict[str, str]],
+) -> None:
+    """Rewrite ``rows`` sorted and without duplicates; these join the bad lines."""
+    raw = rows.with_name("unordered.parquet")
+    rows.replace(raw)
+    groups = _Groups(kind)
+    ordering = Ordering([raw], kind, rows.parent)
+    try:
+        repeated = ordering.repeated[:, 1]
+        found.duplicates = len(repeated)
+        found.rows -= len(repeated)
+        if len(repeated):
+            found.refuse(DUPLICATE[kind], len(repeated))
+            _merge(bad, path, DUPLICATE[kind], repeated)
+        with _writer(rows, kind) as writer:
+            for batch in ordering.batches(ROW_GROUP):
+                groups.see(batch)
+                writer.write_batch(batch, row_group_size=ROW_GROUP)
+            found.groups = groups.summary()
+            writer.add_key_value_metadata(describe(found))
+    finally:
+        ordering.close()
+        raw.unlink(missing_ok=True)
+
+
+def _merge(bad: Path, path: Path, reason: str, lines: np.ndarray) -> None:
+    """Add the lines of these numbers (rising) to the bad ones, which stay in the order of their numbers."""
+    held = bad.with_name("merged.jsonl")
+    with bad.open("rb") as before, held.open("wb") as after:
+        more = (
+            quarantine_record(path.name, BadLine(number, reason, text))
+            for number, text in lines_at(path, lines)
+        )
+        after.writelines(heapq.merge(before, more, key=lambda line: int(orjson.loads(bytes(line))["line"])))
+    held.replace(bad)
+
+
+def lines_at(path: Path, numbers: np.ndarray) -> Iterator[tuple[int, str]]:
+    """Number and text of the lines with these numbers (rising, 1-based)."""
+    first, at = 1, 0
+    for block in FeedStream(path):
+        if at == len(numbers):
+            return
+        ends = np.flatnonzero(block.buf[: block.n] == 10)
+        while at < len(numbers) and numbers[at] < first + len(ends):
+            k = int(numbers[at]) - first
+            raw = block.buf[int(ends[k - 1]) + 1 if k else 0 : int(ends[k])].tobytes()
+            yield int(numbers[at]), raw.decode("utf-8", "replace").rstrip("\r")
+            at += 1
+        first += len(ends)
+
+
+def _keep(kept: IO[bytes], found: Found, source: str, one: BadLine) -> None:
+    found.refuse(one.reason)
+    kept.write(quarantine_record(source, one))
+
+
+def quarantine_record(source: str, one: BadLine) -> bytes:
+    """One line of a quarantine file: file, line, reason, text."""
+    record = {"file": source, "line": one.line, "reason": one.reason, "text": one.text}
+    return orjson.dumps(record, None, orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,243 @@
+"""A block of lines to an Arrow table: the good ones by the compiled decoder, what it sets aside by the careful look."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmlib.core.feedline import (
+    COUNT,
+    FLAG,
+    ID,
+    KEY_WORDS,
+    NAT,
+    NUMBER,
+    TEXT,
+    TEXT_WORDS,
+    TIME,
+    Columns,
+    Fields,
+    Texts,
+    decode_lines,
+    gather,
+)
+from mmlib.core.words import SLACK
+from mmlib.feeds import stream
+from mmlib.feeds.careful import BadLine, judge
+from mmlib.feeds.columns import Role, roles
+from mmlib.feeds.schema import Kind, schema, types_of
+from mmlib.feeds.stream import Block
+
+_ROLES: dict[Role, int] = {
+    "time": TIME,
+    "text": TEXT,
+    "id": ID,
+    "flag": FLAG,
+    "count": COUNT,
+    "number": NUMBER,
+}
+_ARROW: dict[Role, pa.DataType] = {
+    "time": pa.timestamp("ns"),
+    "text": pa.dictionary(pa.int32(), pa.string()),
+    "id": pa.string(),
+    "flag": pa.bool_(),
+    "count": pa.int64(),
+    "number": pa.float64(),
+}
+_TEXTS = 1024  # different ones that a block may hold; lines with more are looked at one by one
+_LARGEST = float(np.finfo(np.float64).max)
+_SMALLEST = float(np.nextafter(0.0, 1.0))
+_SHORTEST_LINE = 2
+
+
+@cache
+def arrow_schema(kind: Kind) -> pa.Schema:
+    """Columns of a feed in Arrow and Parquet: as in ``columns.typed_frame``, then ``line`` (int64, 1-based).
+
+    Times are UTC and have no zone, since DuckDB keeps nanoseconds of those only. A number that is unknown is NaN; a time,
+    a text or an id that is unknown is null.
+    """
+    fields = [pa.field(name, _ARROW[role]) for name, role in roles(kind).items()]
+    return pa.schema([*fields, pa.field("line", pa.int64())])
+
+
+def decode(kind: Kind, block: Block) -> tuple[pa.Table, list[BadLine], int]:
+    """Rows (see ``arrow_schema``), bad lines, and how many lines the block has; line numbers count from 1 in the block."""
+    if block.too_long:
+        start = bytes(block.buf[: block.n - 1]).decode("utf-8", "replace")
+        reason = f"longer than {stream.LONGEST >> 20} MiB; only its beginning is kept"
+        return arrow_schema(kind).empty_table(), [BadLine(1, reason, start)], 1
+    fields, texts = _fields(kind), _texts(kind)
+    columns = _room(kind, int(np.count_nonzero(block.buf[: block.n] == 10)))
+    lines, rows, n_odd = decode_lines(block.buf, block.n, fields, texts, columns)
+    table = _table(kind, block.buf, columns, texts, rows)
+    if n_odd == 0:
+        return table, [], lines
+    good, bad = _careful(kind, block, columns.odd[:n_odd], lines)
+    if good:
+        more = _rows_table(kind, good)
+        table = pa.concat_tables([table.unify_dictionaries(), more]).unify_dictionaries().combine_chunks()
+        table = table.take(np.argsort(table.column("line").to_numpy(), kind="stable"))
+    return table, bad, lines
+
+
+def _careful(
+    kind: Kind, block: Block, odd: np.ndarray, lines: int
+) -> tuple[list[dict[str, Any]], list[BadLine]]:
+    """Rows and bad lines among those set aside."""
+    good: list[dict[str, Any]] = []
+    bad: list[BadLine] = []
+    data = block.buf[: block.n].tobytes()
+    for number, begin, _ in odd.tolist():
+        raw = data[begin : data.index(b"\n", begin)]
+        found = judge(kind, raw, number + 1, torn=block.torn and number == lines - 1)
+        if isinstance(found, BadLine):
+            bad.append(found)
+        elif found is not None:
+            good.append({**found, "line": number + 1})
+    return good, bad
+
+
+@cache
+def _names(kind: Kind) -> tuple[str, ...]:
+    """Fields that the decoder looks for: the schema's version and all columns."""
+    return ("schema", *roles(kind))
+
+
+@cache
+def _slots(kind: Kind) -> dict[str, tuple[int, int]]:
+    """Field -> its role and the row that it has in the table of its storage."""
+    counts = {"whole": 0, "real": 0, "flag": 0, "span": 0}
+    storage = {NUMBER: "real", FLAG: "flag", ID: "span"}
+    result = {}
+    for name in _names(kind):
+        role = COUNT if name == "schema" else _ROLES[roles(kind)[name]]
+        place = storage.get(role, "whole")
+        result[name] = role, counts[place]
+        counts[place] += 1
+    return result
+
+
+@cache
+def _named(kind: Kind) -> tuple[str, ...]:
+    """Texts that the schema names; they have the first codes."""
+    properties = schema(kind)["properties"].values()
+    return tuple(dict.fromkeys(text for spec in properties for text in spec.get("enum", ())))
+
+
+def _fields(kind: Kind) -> Fields:
+    names, slots = _names(kind), _slots(kind)
+    key = np.zeros((len(names), 2, KEY_WORDS), np.uint64)
+    low, high = np.full(len(names), -_LARGEST), np.full(len(names), _LARGEST)
+    allowed = np.zeros(len(names), np.int64)
+    optional = np.zeros(len(names), np.bool_)
+    for k, name in enumerate(names):
+        spec = schema(kind)["properties"][name]
+        quoted = f'"{name}":'.encode()
+        for part, raw in enumerate((quoted, b"\xff" * len(quoted))):
+            key[k, part] = np.frombuffer(raw.ljust(8 * KEY_WORDS, b"\0"), "<u8")
+        low[k] = spec.get("minimum", spec.get("const", spec.get("minLength", low[k])))
+        if "exclusiveMinimum" in spec:
+            assert spec["exclusiveMinimum"] == 0, name
+            low[k] = _SMALLEST
+        high[k] = spec.get("maximum", spec.get("const", high[k]))
+        allowed[k] = sum(1 << _named(kind).index(text) for text in spec.get("enum", ()))
+        optional[k] = "null" in types_of(spec)
+    role, slot = (np.array([slots[name][part] for name in names], np.int64) for part in (0, 1))
+    length = np.array([len(name) + 3 for name in names], np.int64)
+    return Fields(
+        key, length, role, slot, optional, low, high, allowed, np.arange(len(names), dtype=np.int64)
+    )
+
+
+def _texts(kind: Kind) -> Texts:
+    texts = Texts(
+        np.zeros((_TEXTS, TEXT_WORDS), np.uint64),
+        np.zeros(_TEXTS, np.int64),
+        np.zeros(1, np.int64),
+        np.zeros(3, np.uint64),
+    )
+    for code, text in enumerate(_named(kind)):
+        raw = text.encode().ljust(8 * TEXT_WORDS, b"\0")
+        texts.words[code] = np.frombuffer(raw, "<u8")
+        texts.length[code] = len(text)
+    texts.count[0] = len(_named(kind))
+    return texts
+
+
+def _room(kind: Kind, lines: int) -> Columns:
+    roles_of = [role for role, _ in _slots(kind).values()]
+    n_real, n_flag, n_id = (roles_of.count(role) for role in (NUMBER, FLAG, ID))
+    return Columns(
+        whole=np.empty((len(roles_of) - n_real - n_flag - n_id, lines), np.int64),
+        real=np.empty((n_real, lines), np.float64),
+        flag=np.empty((n_flag, lines), np.uint8),
+        span=np.empty((2 * n_id, lines), np.int64),
+        line=np.empty(lines, np.int64),
+        odd=np.empty((lines, 3), np.int64),
+    )
+
+
+def _table(kind: Kind, buf: np.ndarray, columns: Columns, texts: Texts, rows: int) -> pa.Table:
+    dictionary = pa.array(_met(texts), pa.string())
+    arrays: list[pa.Array] = []
+    for name, role in roles(kind).items():
+        slot = _slots(kind)[name][1]
+        if role == "number":
+            arrays.append(pa.array(columns.real[slot, :rows]))
+        elif role == "flag":
+            arrays.append(pa.array(columns.flag[slot, :rows].view(np.bool_)))
+        elif role == "count":
+            arrays.append(pa.array(columns.whole[slot, :rows]))
+        elif role == "time":
+            arrays.append(_times(columns.whole[slot, :rows]))
+        elif role == "text":
+            codes = pa.array(columns.whole[slot, :rows].astype(np.int32))
+            arrays.append(pa.DictionaryArray.from_arrays(codes, dictionary))
+        else:
+            arrays.append(_ids(buf, columns.span[2 * slot, :rows], columns.span[2 * slot + 1, :rows]))
+    return pa.table([*arrays, pa.array(columns.line[:rows] + 1)], schema=arrow_schema(kind))
+
+
+def _met(texts: Texts) -> list[str]:
+    lengths = texts.length[: texts.count[0]].tolist()
+    return [
+        row.astype("<u8").tobytes()[:n].decode("ascii") for row, n in zip(texts.words, lengths, strict=False)
+    ]
+
+
+def _times(ns: np.ndarray) -> pa.Array:
+    missing = ns == NAT
+    return pa.array(ns, pa.timestamp("ns"), mask=missing if missing.any() else None)
+
+
+def _ids(buf: np.ndarray, begin: np.ndarray, end: np.ndarray) -> pa.Array:
+    offsets = np.zeros(len(begin) + 1, np.int32)
+    np.cumsum(end - begin, out=offsets[1:])
+    out = np.empty(int(offsets[-1]), np.uint8)
+    gather(buf, begin, end, out)
+    present = None
+    if (begin < 0).any():
+        present = pa.py_buffer(np.packbits(begin >= 0, bitorder="little"))
+    return pa.StringArray.from_buffers(len(begin), pa.py_buffer(offsets), pa.py_buffer(out), present)
+
+
+def _rows_table(kind: Kind, rows: list[dict[str, Any]]) -> pa.Table:
+    arrays: list[pa.Array] = []
+    for name, role in roles(kind).items():
+        values = [row[name] for row in rows]
+        if role == "time":
+            arrays.append(_times(np.array(values, np.int64)))
+        elif role == "number":
+            arrays.append(pa.array([np.nan if v is None else float(v) for v in values], pa.float64()))
+        elif role == "text":
+            arrays.append(pa.array(values, pa.string()).dictionary_encode().cast(_ARROW[role]))
+        else:
+            arrays.append(pa.array([int(v) for v in values] if role == "count" else values, _ARROW[role]))
+    return pa.table([*arrays, pa.array([row["line"] for row in rows])], schema=arrow_schema(kind))
+
+
+assert SLACK >= 8 * KEY_WORDS

@@ -1,0 +1,94 @@
+"""Rows of feeds put in order and freed of duplicates by DuckDB, which goes to disk where they do not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from mmlib.feeds.columns import roles
+from mmlib.feeds.decode import arrow_schema
+from mmlib.feeds.schema import Kind
+
+KEYS: dict[Kind, tuple[str, ...]] = {"ticks": ("symbol", "arm", "ts"), "fills": ("symbol", "arm", "fill_id")}
+"""Fills of the same key are the same fill; ticks of the same key are duplicates only when they agree in everything."""
+DUPLICATE: dict[Kind, str] = {
+    "ticks": "duplicate: an earlier line is the same",
+    "fills": "duplicate: an earlier line has this fill_id",
+}
+_MEMORY = "384MB"
+_FIRST = ("ts", "symbol", "arm")  # then all the rest, so that the order of the lines decides nothing
+
+
+class Ordering:
+    """Rows of one feed from Parquet files.
+
+    Args:
+        files: as ``convert`` writes them, the earlier ones first. kind: ticks or fills. scratch: a directory to use.
+
+    Attributes:
+        repeated: ``int64[k, 2]``, the number of the file and the line of each duplicate; the first one of a key is none.
+    """
+
+    def __init__(self, files: Sequence[Path], kind: Kind, scratch: Path) -> None:
+        self._kind = kind
+        settings = {
+            "memory_limit": _MEMORY,
+            "temp_directory": str(scratch),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "preserve_insertion_order": "false",
+        }
+        self._connection = duckdb.connect(config=settings)
+        parts = [
+            f"SELECT *, {number} AS file_no FROM read_parquet({_quoted(file)})"  # noqa: S608
+            for number, file in enumerate(files)
+        ]
+        self._connection.execute(f"CREATE VIEW rows AS {' UNION ALL '.join(parts)}")
+        self.repeated = self._find()
+
+    def _find(self) -> np.ndarray:
+        keys = ", ".join(KEYS[self._kind])
+        same = keys if self._kind == "fills" else ", ".join(roles(self._kind))
+        query = (
+            f"WITH often AS (SELECT {keys} FROM rows GROUP BY ALL HAVING count(*) > 1), "  # noqa: S608
+            f"numbered AS (SELECT file_no, line, row_number() OVER (PARTITION BY {same} ORDER BY file_no, line) AS k "
+            f"FROM rows SEMI JOIN often USING ({keys})) "
+            "SELECT file_no, line FROM numbered WHERE k > 1 ORDER BY ALL"
+        )
+        found = self._connection.execute(query).fetchnumpy()
+        return np.stack([np.asarray(found[name], np.int64) for name in ("file_no", "line")], axis=1)
+
+    def batches(self, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows that stay, by ts, symbol, arm, in batches of ``arrow_schema``."""
+        gone = pa.table({"file_no": self.repeated[:, 0], "line": self.repeated[:, 1]})
+        self._connection.register("gone", gone)
+        schema = arrow_schema(self._kind)
+        rest = [name for name in roles(self._kind) if name not in _FIRST]
+        query = (
+            f"SELECT {', '.join(schema.names)} FROM rows ANTI JOIN gone USING (file_no, line) "  # noqa: S608
+            f"ORDER BY {', '.join([*_FIRST, *rest])}, file_no, line"
+        )
+        for batch in self._connection.sql(query).to_arrow_reader(size):
+            yield _typed(batch, schema)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._connection.close()
+
+
+def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = []
+    for wanted in schema:
+        array = batch.column(wanted.name)
+        if pa.types.is_dictionary(wanted.type):
+            array = array.cast(pa.string()).dictionary_encode()
+        arrays.append(array.cast(wanted.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

@@ -1,0 +1,224 @@
+"""The bytes of a feed file, plain or compressed, as blocks of whole lines; a file of any size in the memory of a few blocks."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import zstandard
+from isal import igzip, isal_zlib
+
+from mmlib.core.words import SLACK
+
+BLOCK = 1 << 23
+"""Bytes of a block, unless a line is longer."""
+LONGEST = 1 << 24
+"""Bytes of the longest line that is read; what is longer is no tick or fill, and only its beginning is kept."""
+SUFFIXES = ("", ".gz", ".zst")
+_KEPT = 200  # bytes of a line that is too long
+_BLINK = 1 << 16  # bytes looked at in one go for a line break
+_BREAK = 10
+_BROKEN: tuple[Any, ...] = (EOFError, zlib.error, igzip.BadGzipFile, isal_zlib.error, zstandard.ZstdError)
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines of a file.
+
+    Attributes:
+        buf: ``uint8[n + SLACK]``; the last of its ``n`` bytes is a line break, the slack is 0.
+        torn: the file ends in the last line, without a line break (one was added).
+        too_long: the one line is the beginning of one of more than ``LONGEST`` bytes.
+    """
+
+    buf: np.ndarray
+    torn: bool = False
+    too_long: bool = False
+
+    @property
+    def n(self) -> int:
+        """Bytes of the lines."""
+        return len(self.buf) - SLACK
+
+
+class _Counted(io.RawIOBase):
+    """A file that is read once, and the CRC-32 and size of what was read."""
+
+    def __init__(self, source: Path | BinaryIO) -> None:
+        self._file: Any = source.open("rb", buffering=0) if isinstance(source, Path) else source
+        self.crc32 = 0
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = self._file.readinto(buffer) or 0
+        self.crc32 = isal_zlib.crc32(memoryview(buffer)[:n], self.crc32)
+        self.size += n
+        return n
+
+    def close(self) -> None:
+        """Nothing: a reader of compressed data closes what it reads, and the count is not complete by then."""
+
+    def shut(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _Gzip:
+    """Decompressed bytes of a file, all of them up to where it is damaged."""
+
+    def __init__(self, raw: _Counted) -> None:
+        self._file = igzip.IGzipFile(fileobj=io.BufferedReader(raw, 1 << 20), mode="rb")
+
+    def readinto(self, view: memoryview) -> int:
+        data = self._file.read1(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+class _Zstandard:
+    """Decompressed bytes of a file; unlike the library's own reader it says when the file ends within a frame."""
+
+    def __init__(self, raw: _Counted) -> None:
+        self._raw, self._frame = raw, zstandard.ZstdDecompressor().decompressobj()
+        self._held = memoryview(b"")
+        self._begun = False
+
+    def readinto(self, view: memoryview) -> int:
+        while not self._held:
+            packed = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame, self._begun = zstandard.ZstdDecompressor().decompressobj(), False
+            packed = packed or self._raw.read(_BLINK) or b""
+            if not packed:
+                if self._begun:
+                    raise EOFError("the file ends within a frame")
+                return 0
+            self._begun = True
+            self._held = memoryview(self._frame.decompress(packed))
+        n = min(len(self._held), len(view))
+        view[:n] = self._held[:n]
+        self._held = self._held[n:]
+        return n
+
+
+class FeedStream:
+    """Blocks of a feed file, and, when they were all read, what is known of its bytes.
+
+    Args:
+        source: the file, or one that is open and plain. block: bytes of a block.
+
+    Attributes:
+        crc32, size: of the file as it is stored.
+        broken: why a compressed file could not be read to its end; "" when it could.
+
+    Raises:
+        OSError: the file cannot be opened or read.
+    """
+
+    def __init__(self, source: Path | BinaryIO, block: int = BLOCK) -> None:
+        self._source, self._block = source, block
+        self.crc32 = self.size = 0
+        self.broken = ""
+
+    def __iter__(self) -> Iterator[Block]:
+        raw = _Counted(self._source)
+        try:
+            yield from self._blocks(_opened(self._source, raw))
+            while raw.read(1 << 20):  # what stands behind the end of a compressed stream
+                pass
+            self.crc32, self.size = raw.crc32, raw.size
+        finally:
+            raw.shut()
+
+    def checksum(self) -> int:
+        """CRC-32 of the file, which nothing else is wanted of."""
+        raw = _Counted(self._source)
+        try:
+            while raw.read(1 << 20):
+                pass
+            return raw.crc32
+        finally:
+            raw.shut()
+
+    def _blocks(self, source: Any) -> Iterator[Block]:
+        tail = np.empty(0, np.uint8)
+        begun = False
+        while True:
+            buf = np.zeros(len(tail) + self._block + SLACK, np.uint8)
+            buf[: len(tail)] = tail
+            n = len(tail) + self._fill(source, _view(buf)[len(tail) : -SLACK])
+            if not begun and bytes(buf[:3]) == _BOM:
+                buf, n = buf[3:], n - 3
+            begun = True
+            if n == len(tail):
+                break
+            end = _behind_last_break(buf, len(tail), n)
+            tail = buf[end:n].copy()
+            if end:
+                buf[end : end + SLACK] = 0
+                yield Block(buf[: end + SLACK])
+            if len(tail) > LONGEST:
+                yield Block(_closed(tail[:_KEPT]), too_long=True)
+                tail = self._next_line(source)
+        if len(tail):
+            yield Block(_closed(tail), torn=True)
+
+    def _fill(self, source: Any, view: memoryview) -> int:
+        """Read until the view is full or the file ends; how many bytes."""
+        n = 0
+        try:
+            while n < len(view) and (got := source.readinto(view[n:])):
+                n += got
+        except _BROKEN as exc:
+            self.broken = f"compressed data end early or are damaged ({exc})"
+        return n
+
+    def _next_line(self, source: Any) -> np.ndarray:
+        """Pass over the rest of a line; what was read of the next ones."""
+        buf = np.empty(self._block, np.uint8)
+        while n := self._fill(source, _view(buf)):
+            breaks = np.flatnonzero(buf[:n] == _BREAK)
+            if len(breaks):
+                return buf[breaks[0] + 1 : n].copy()
+        return np.empty(0, np.uint8)
+
+
+def _opened(source: Path | BinaryIO, raw: _Counted) -> Any:
+    """What gives the lines' bytes by ``readinto``."""
+    suffix = source.suffix if isinstance(source, Path) else ""
+    if suffix == ".gz":
+        return _Gzip(raw)
+    if suffix == ".zst":
+        return _Zstandard(raw)
+    return raw
+
+
+def _view(buf: np.ndarray) -> memoryview:
+    return memoryview(buf)  # type: ignore[arg-type]
+
+
+def _behind_last_break(buf: np.ndarray, first: int, n: int) -> int:
+    """Place behind the last line break of ``buf[:n]``, 0 without one; there is none before ``first``."""
+    for end in range(n, first, -_BLINK):
+        begin = max(end - _BLINK, first)
+        at = bytes(buf[begin:end]).rfind(b"\n")
+        if at >= 0:
+            return begin + at + 1
+    return 0
+
+
+def _closed(line: np.ndarray) -> np.ndarray:
+    """A line with a line break and the slack behind it."""
+    buf = np.zeros(len(line) + 1 + SLACK, np.uint8)
+    buf[: len(line)] = line
+    buf[len(line)] = _BREAK
+    return buf
