@@ -72,7 +72,23 @@ def _ab(args: argparse.Namespace) -> int:
 
 
 def _daily(args: argparse.Namespace) -> int:
-    return _execute(args, ["daily_ops"], {"daily_ops": _given(date=args.date, feeds=_feeds(args))})
+    from mmlib.workflow import operations
+
+    given = _given(feeds=_feeds(args))
+    if args.catch_up and args.date != "latest":
+        raise UserError("daily: --date and --catch-up were both given; expected one of them")
+
+    def one(day: str) -> int:
+        return _execute(args, ["daily_ops"], {"daily_ops": {"date": day, **given}})
+
+    return operations.run_days(
+        _workspace(args),
+        args.date,
+        one,
+        feeds=given.get("feeds", ""),
+        catch_up=args.catch_up,
+        tell=args.notify,
+    )
 
 
 def _readiness(args: argparse.Namespace) -> int:
@@ -194,6 +210,24 @@ def _alerts(args: argparse.Namespace) -> int:
     return done.returncode
 
 
+def _schedule(args: argparse.Namespace) -> int:
+    from mmlib.workflow import schedule
+
+    ws = _workspace(args)
+    job = schedule.the_job(ws, args.at)
+    if args.action == "status":
+        found = schedule.state(job, ws)
+        print(json.dumps(found, indent=2) if args.json else schedule.state_text(found))
+        return 0
+    if args.action == "remove":
+        print("\n".join(schedule.remove(job, schedule.asks(args.yes))))
+        return 0
+    if not args.kind:
+        raise UserError(f"schedule install: expected --kind {' or '.join(schedule.KINDS)}")
+    print("\n".join(schedule.install(job, args.kind, schedule.asks(args.yes))))
+    return 0
+
+
 def _lab(args: argparse.Namespace) -> int:
     from mmlib.workflow import verbs
 
@@ -268,6 +302,7 @@ _HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "feeds": _feeds_verb,
     "report": _report,
     "alerts": _alerts,
+    "schedule": _schedule,
     "lab": _lab,
     "doctor": _doctor,
 }

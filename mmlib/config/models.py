@@ -244,6 +244,17 @@ class Telemetry(Section):
     port: int = _key(0, "", "TCP port of the metrics endpoint; 0 is off", ge=0, le=65_535)
 
 
+class Notify(Section):
+    """Who is told when a scheduled run fails."""
+
+    command: list[str] = _key(
+        [],
+        "",
+        "program and arguments, run without a shell; subject and text on its standard input; [] tells nobody",
+    )
+    timeout_s: float = _key(30.0, "s", "longest run of the command", gt=0, le=600)
+
+
 class Config(Section):
     """The whole configuration of one bot; every section may be left out and then has its defaults."""
 
@@ -267,6 +278,7 @@ class Config(Section):
         description="trading rules by symbol; a symbol that is absent has them inferred from its recording",
     )
     telemetry: Telemetry = Telemetry()
+    notify: Notify = Notify()
 
 
 def walk(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -299,6 +311,8 @@ def expectation(field: FieldInfo) -> str:
     kind = field.annotation
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     names |= {type(None): "null"}
+    if kind == list[str]:
+        return "a list of words"
     text = (
         names.get(kind, "")
         if isinstance(kind, type)

@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     _add_replay(verbs)
     _add_feeds(verbs)
     _add_operations(verbs)
+    _add_schedule(verbs)
     _add_others(verbs)
     return top
 
@@ -133,6 +134,14 @@ def _add_steps(verbs: Any) -> None:
         "--date", default="latest", metavar="YYYY-MM-DD", help="default: the latest day with data"
     )
     daily.add_argument("--feeds", default="", metavar="DIR", help="a desk's own feeds")
+    daily.add_argument(
+        "--catch-up",
+        action="store_true",
+        help="every finished day that has feeds but no report, and yesterday",
+    )
+    daily.add_argument(
+        "--notify", action="store_true", help="run notify.command of params/config.yaml when it fails"
+    )
     _add_common(daily, source=False)
 
     ready = _verb(
@@ -292,6 +301,23 @@ def _add_operations(verbs: Any) -> None:
         "--check", action="store_true", help="check the rules and run their tests with promtool"
     )
     alerts.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_schedule(verbs: Any) -> None:
+    schedule = _verb(
+        verbs,
+        "schedule",
+        "run the daily report every morning",
+        "finishline schedule install --kind cron --at 09:00\n  finishline schedule install --kind systemd --at 09:00 --yes\n"
+        "  finishline schedule status\n  finishline schedule remove",
+    )
+    schedule.add_argument("action", choices=("install", "remove", "status"))
+    schedule.add_argument("--kind", choices=("cron", "systemd"), help="to install: what runs it")
+    schedule.add_argument(
+        "--at", default="09:00", metavar="HH:MM", help="this machine's clock (default: 09:00)"
+    )
+    schedule.add_argument("--yes", action="store_true", help="do not ask")
+    schedule.add_argument("--json", action="store_true", help="print the state as JSON")
 
 
 def _add_others(verbs: Any) -> None:

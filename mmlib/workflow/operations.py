@@ -1,9 +1,11 @@
-"""Verbs of daily operations: write the alerts and dashboards of the gates in force, and check them with promtool."""
+"""Verbs of daily operations: the alerts and dashboards of the gates in force, and the daily reports of several days."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,71 @@ def write_alerts(ws: Path, *, check: bool = False) -> Written:
     dashboard = write_dashboard(ws / DASHBOARD_FILE, book)
     said, code = _promtool(rule_file, test_file) if check else ((), OK)
     return Written((document, rule_file, test_file, dashboard), said, code)
+
+
+def run_days(
+    ws: Path,
+    date: str,
+    one: Callable[[str], int],
+    *,
+    feeds: str = "",
+    catch_up: bool = False,
+    tell: bool = False,
+) -> int:
+    """Run the daily report of one day or of every missing one, alone in its workspace.
+
+    Args:
+        ws: the workspace.
+        date: the day, when it is not to catch up.
+        one: runs a day (``YYYY-MM-DD`` or ``latest``) and returns its exit code.
+        feeds: a desk's own feeds; empty for the workspace's.
+        catch_up: every finished day with feeds but without report, and yesterday.
+        tell: run ``notify.command`` when a run fails, or when a day was CRITICAL or without data.
+
+    Returns:
+        The worst exit code.
+
+    Raises:
+        UserError: another daily run is at work; bad input. With ``tell`` somebody was told.
+    """
+    from mmlib.workflow.catchup import missing_days
+    from mmlib.workflow.catchup import tell as inform
+    from mmlib.workflow.lock import alone
+
+    worst, found = OK, []
+    try:
+        with alone(ws):
+            days = (
+                [str(day) for day in missing_days(ws, Path(feeds) if feeds else None)] if catch_up else [date]
+            )
+            if not days:
+                sys.stdout.write("every finished day has its report\n")
+            for day in days:
+                code = one(day)
+                worst = max(worst, code)
+                if bad := _bad_day(ws, day, code):
+                    found.append(bad)
+    except Exception as exc:
+        found.append(f"{date if not catch_up else 'catch-up'}: {type(exc).__name__}: {exc}")
+        raise
+    finally:
+        if tell and found:
+            inform(
+                ws, f"finishline daily: {found[0].splitlines()[0]}", "\n".join([*found, f"workspace: {ws}"])
+            )
+    return worst
+
+
+def _bad_day(ws: Path, day: str, code: int) -> str:
+    """What is wrong with a day that was run, in one line; empty when nothing is."""
+    from mmlib.workflow.record import latest
+
+    record = latest(ws).get("daily_ops")
+    facts = record.data.get("facts", {}) if record else {}
+    health = str(facts.get("health", "")) if isinstance(facts, dict) else ""
+    if code == OK and health not in ("CRITICAL", "NO DATA"):
+        return ""
+    return f"{facts.get('date', day)}: {health or 'no report'} (exit code {code})"
 
 
 def _promtool(rule_file: Path, test_file: Path) -> tuple[tuple[str, ...], int]:
