@@ -100,7 +100,7 @@ def drive(
     for at_ns, what, arg in todo:
         while True:
             final = pos >= len(events)
-            code = replay.advance(market, arms, held, final, at_ns, fills)
+            code = replay.advance(market, arms, held, final, at_ns, at_ns, fills)
             if code != replay.NEED_EVENTS:
                 break
             used = int(min(control["exch_cursor"], control["local_cursor"]))

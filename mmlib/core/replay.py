@@ -54,7 +54,7 @@ def _on_local_row(market, params, flags, tick, qty, ts_ns, latency_ns):
 
 
 @jit
-def _on_response(arms, arm):
+def on_response(arms, arm):
     """The oldest answer of the exchange reaches an arm: status, position, cash."""
     state = arms.state[arm]
     message = arms.responses[arm, state["resp_head"]]
@@ -113,8 +113,11 @@ def _skip(events, cursor, flag):
 
 
 @jit
-def advance(market, arms, events, final, until_ns, fills):
-    """Process everything up to and including ``until_ns``.
+def advance(market, arms, events, final, until_ns, exch_until_ns, fills):
+    """Process everything up to and including ``until_ns``, at the exchange up to and including ``exch_until_ns``.
+
+    The exchange may be kept behind (core.live), as long as none of its answers could have arrived by ``until_ns``; a replay
+    gives both the same time.
 
     Returns DONE when that moment is reached, NEED_EVENTS when the chunk ends before it (and is not the last one),
     OUTPUT_FULL when ``fills`` must be emptied first.
@@ -139,6 +142,8 @@ def advance(market, arms, events, final, until_ns, fills):
         exch_ns = events[exch]["exch_ts_ns"] if exch < n else _NEVER
         resp_ns, resp_arm = _next_response(arms)
         req_ns, req_arm = _next_request(arms)
+        if min(exch_ns, req_ns) > exch_until_ns:
+            exch_ns = req_ns = _NEVER
         now = min(min(local_ns, resp_ns), min(exch_ns, req_ns))
         if now > until_ns:
             break
@@ -153,7 +158,7 @@ def advance(market, arms, events, final, until_ns, fills):
             control["last_event_ns"] = now
             local += 1
         elif resp_ns == now:
-            _on_response(arms, resp_arm)
+            on_response(arms, resp_arm)
         elif exch_ns == now:
             row = events[exch]
             tick = row["price_ticks"]
@@ -168,7 +173,7 @@ def advance(market, arms, events, final, until_ns, fills):
 
 
 @jit
-def _begin_tick(market, params):
+def begin_tick(market, params):
     """Start the tick that is due: measure FetchMD, fix when its book is there."""
     control = market.control[0]
     stats = market.stats[0]
@@ -215,13 +220,13 @@ def _tick_arm(market, arms, arm, whole, traced, row):
 
 
 @jit
-def _end_tick(market, arms, ticks, rss_mb):
+def end_tick(market, arms, ticks, rss_mb):
     """The book is there: run the pipeline of every arm and write its TICK row."""
     control = market.control[0]
     stats = market.stats[0]
     book = market.local
     params = arms.params[0]
-    if control["refresh_ns"] > 0:
+    if control["refresh_ns"] > 0 and control["refresh_failed"] == 0:
         stats["last_refresh_ns"] = control["decide_ns"]
     whole = stages.observe(market, params)
     if not whole:
@@ -276,9 +281,9 @@ def run(market, arms, events, final, rss_mb, ticks, fills):
         if control["phase"] == _WAIT:
             scheduled = control["t0_ns"] + control["tick_index"] * params["tick_interval_ns"]
             if scheduled >= control["end_ns"]:
-                return advance(market, arms, events, final, control["end_ns"], fills)
+                return advance(market, arms, events, final, control["end_ns"], control["end_ns"], fills)
             start = max(scheduled, control["busy_until_ns"])
-            code = advance(market, arms, events, final, start, fills)
+            code = advance(market, arms, events, final, start, start, fills)
             if code != DONE:
                 return code
             if final and control["local_cursor"] >= len(events) and scheduled > control["last_event_ns"]:
@@ -290,10 +295,10 @@ def run(market, arms, events, final, rss_mb, ticks, fills):
                 control["started"] = 1
                 control["end_ns"] += scheduled - control["t0_ns"]  # the window counts from the first tick
             control["start_ns"] = start
-            _begin_tick(market, params)
+            begin_tick(market, params)
             control["phase"] = _FETCH
-        code = advance(market, arms, events, final, control["decide_ns"], fills)
+        code = advance(market, arms, events, final, control["decide_ns"], control["decide_ns"], fills)
         if code != DONE:
             return code
-        _end_tick(market, arms, ticks, rss_mb)
+        end_tick(market, arms, ticks, rss_mb)
         control["phase"] = _WAIT

@@ -14,10 +14,11 @@ from mmlib.feeds.sidecar import read_sidecar
 
 
 @contextmanager
-def claimed(feeds: Path) -> Iterator[Path]:
-    """Hold ``feeds`` for one session and hand out the empty directory beside it to write into.
+def claimed(feeds: Path, *, keep: bool = False) -> Iterator[Path]:
+    """Hold ``feeds`` for one session and hand out the directory beside it to write into.
 
-    The claim is a file lock, so that it ends with its process, however that ends. What a failed session wrote goes.
+    The claim is a file lock, so that it ends with its process, however that ends. The directory is empty, and what a failed
+    session wrote goes; with ``keep`` both stay, for a session that can go on where it was cut off.
 
     Raises:
         UserError: another session is at work there, files there are not a session's of ours, or the place cannot be
@@ -39,13 +40,16 @@ def claimed(feeds: Path) -> Iterator[Path]:
             ) from exc
         refuse_foreign(feeds)
         try:
-            _remove(partial)
-            partial.mkdir()
+            if not keep:
+                _remove(partial)
+            partial.mkdir(exist_ok=keep)
         except OSError as exc:
             raise _unwritable(partial, exc) from exc
         try:
             yield partial
         except BaseException:
+            if keep:
+                raise
             with suppress(OSError):
                 _remove(partial)  # half a session is nobody's, and a full disk needs the room
             raise

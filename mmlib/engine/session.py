@@ -19,6 +19,7 @@ from mmlib.dtypes import Grade
 from mmlib.engine.orphan import end_with_parent
 from mmlib.engine.params import arm_params
 from mmlib.engine.place import claimed, listed, swap
+from mmlib.engine.realtime import recorded
 from mmlib.engine.replay import replay_symbol
 from mmlib.feeds.sidecar import NAME as SIDECAR
 from mmlib.feeds.sidecar import read_sidecar, write_sidecar
@@ -143,6 +144,10 @@ def run_session(
         UserError: the source cannot be read, another session is writing ``feeds``, or it holds files that no session
             of ours wrote.
     """
+    if parse_uri(spec.uri)[0] == "live":
+        from mmlib.engine.realtime.run import run_live
+
+        return run_live(spec, config, feeds)
     started = _now()
     with claimed(feeds) as partial:
         jobs = [_Job(spec, symbol, config, partial, quarantine) for symbol in spec.symbols]
@@ -153,7 +158,7 @@ def run_session(
             else [_run_symbol(job, progress) for job in jobs]
         )
         session = Session(spec, feeds, tuple(runs), started, _now())
-        write_sidecar(partial, {**_sidecar(session, config), "files": listed(partial)})
+        write_sidecar(partial, {**sidecar_of(session, config), "files": listed(partial)})
         swap(partial, feeds)
     return session
 
@@ -171,6 +176,9 @@ def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
     """Replay one symbol; runs in a process of its own when symbols run in parallel."""
     began = time.monotonic()
     spec, config = job.spec, job.config
+    kind, rest = parse_uri(spec.uri)
+    if kind == "recording" and spec.offset_s == 0.0 and recorded.fits(Path(rest).expanduser(), config):
+        return _run_recorded(job, Path(rest).expanduser(), began)
     source = open_source(
         spec.uri,
         job.symbol,
@@ -224,6 +232,36 @@ def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
     )
 
 
+def _run_recorded(job: _Job, path: Path, began: float) -> SymbolRun:
+    """Replay one symbol of a live session's recording, tick by tick as the session had them."""
+    spec = job.spec
+    with FeedWriter(job.directory, job.symbol, spec.arms) as writer:
+
+        def sink(ticks: np.ndarray, fills: np.ndarray) -> None:
+            writer.ticks(ticks)
+            writer.fills(fills)
+
+        done = recorded.replay_session(
+            path, job.symbol, job.config, spec.arms, seed=spec.seed, sink=sink, duration_s=spec.duration_s
+        )
+    return SymbolRun(
+        symbol=job.symbol,
+        grade=done.grade,
+        source_sha256=done.sha256,
+        description=f"session recording {path.name}, {done.lines} lines",
+        refresh_label=recorded.REFRESH_LABEL,
+        tick_size=done.instrument.tick_size,
+        lot_size=done.instrument.lot_size,
+        first_ns=done.first_ns,
+        last_ns=done.last_ns,
+        events=done.rows,
+        ticks=done.ticks,
+        fills=done.fills,
+        seconds=round(time.monotonic() - began, 3),
+        quality={"lines": done.lines},
+    )
+
+
 def _in_parallel(jobs: Sequence[_Job], workers: int, progress: Progress | None) -> list[SymbolRun]:
     """Run jobs in ``workers`` fresh processes; results in the order of the jobs."""
     context = multiprocessing.get_context("spawn")
@@ -236,7 +274,8 @@ def _in_parallel(jobs: Sequence[_Job], workers: int, progress: Progress | None) 
         return [future.result() for future in futures]
 
 
-def _sidecar(session: Session, config: Config) -> dict[str, Any]:
+def sidecar_of(session: Session, config: Config) -> dict[str, Any]:
+    """What the feeds of a session state of themselves."""
     spec = session.spec
     labels = sorted({run.refresh_label for run in session.runs})
     return {

@@ -164,9 +164,9 @@ class Messages:
         self._segment(exch_ns, local_ns, KIND_TRADE | side, [(data["p"], data["q"])])
 
     def _snapshot(self, local_ns: int, data: dict[str, Any]) -> None:
-        """A REST answer names no symbol, so it is taken only from a file of one symbol."""
+        """A REST answer names no symbol, so it is taken only from a file of one symbol; our own recordings add the name."""
         found = self.found | ({self.symbol} if self._state["found"] else set())
-        if found - {self.symbol}:
+        if "s" not in data and found - {self.symbol}:
             self._state["other_symbols"] += 1
             return
         exch_ns = _exch_ns(data["T"]) if "T" in data else int(self._state["last_exch_ns"]) or local_ns

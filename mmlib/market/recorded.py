@@ -151,8 +151,13 @@ def open_recording(path: Path, options: ReaderOptions, tiles: int) -> RecordedSo
     if not path.exists():
         raise UserError(f"{path}: no such file or directory; expected a recording")
     from mmlib.market import formats
+    from mmlib.market.live.rawlog import read_header, recorded_grade
 
-    return RecordedSource(f"recording:{path}", formats.read_any(path, options), tiles)
+    source = RecordedSource(f"recording:{path}", formats.read_any(path, options), tiles)
+    header = read_header(path)
+    if header is not None:  # what a session recorded of a rehearsal is worth no more than the rehearsal
+        source.grade = Grade.weakest([source.grade, recorded_grade(header)]) or source.grade
+    return source
 
 
 def count_gaps(local_ns: np.ndarray, longest_ns: int = 60 * _SECOND_NS) -> int:

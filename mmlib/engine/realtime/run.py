@@ -1,0 +1,308 @@
+"""A live session from beginning to end: claim the place, ask the exchange, run, close, state what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmlib._io import UserError, sha256_json
+from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH, Grade
+from mmlib.engine.place import claimed, listed, swap
+from mmlib.engine.realtime import checkpoint
+from mmlib.engine.realtime.checkpoint import Checkpoint
+from mmlib.engine.realtime.loop import LiveLoop, Observer, Plan, read_rules
+from mmlib.engine.realtime.options import LiveUri, resume_wanted
+from mmlib.engine.realtime.symbol import SymbolBot
+from mmlib.feeds.sidecar import write_sidecar
+from mmlib.market.live.rawlog import RawLog
+from mmlib.market.live.rest import Refused, RestClient, Rules, instrument_of
+from mmlib.market.source import Instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mmlib.config.models import Config
+    from mmlib.engine.session import Session, SessionSpec, SymbolRun
+
+_S = 1_000_000_000
+_MAX_OFFSET_MS = 300_000
+REFRESH_LABEL = "measured: a request to the exchange on a stale book"
+Watch = Callable[[LiveLoop], "list[Observer]"]
+"""Given the session, what shall watch it; it may stop or reconfigure it."""
+
+
+def run_live(
+    spec: SessionSpec, config: Config, feeds: Path, *, watch: Watch | None = None, resume: bool | None = None
+) -> Session:
+    """Run the bot on a live market without sending an order, and leave its feeds in ``feeds``.
+
+    Blocks until the duration is over, a stop criterion holds, or SIGTERM or Ctrl-C asks for the end; all of these leave
+    whole feeds. A session that was killed leaves ``<feeds>.partial``, from which ``resume`` goes on.
+
+    Args:
+        watch: see `Watch`.
+        resume: by default as the environment says (`options.RESUME_ENV`).
+
+    Raises:
+        UserError: the exchange does not answer or lists no such symbol, a file cannot be written, there is nothing that
+            fits to go on from, or as `place.claimed`.
+    """
+    from mmlib.engine.session import Session
+
+    source = LiveUri.parse(spec.uri)
+    warm_up(config, spec.arms)
+    wanted = resume_wanted() if resume is None else resume
+    began, started = time.monotonic(), _now()
+    with claimed(feeds, keep=True) as partial:
+        saved = _prepare(partial, feeds, wanted)
+        runner = _Runner(spec, config, source, partial, saved, watch)
+        runner.run()
+        runs = tuple(runner.symbol_run(symbol, time.monotonic() - began) for symbol in spec.symbols)
+        first = saved.meta["header"]["started"] if saved else started
+        session = Session(spec, feeds, runs, first, _now(), {"stopped_by": runner.loop.stopped_by})
+        whole = runner.loop.stopped_by == "duration"
+        if whole:
+            (partial / checkpoint.NAME).unlink(missing_ok=True)
+        write_sidecar(partial, _sidecar(session, runner, partial, whole))
+        swap(partial, feeds)
+    return session
+
+
+def _prepare(partial: Path, feeds: Path, resume: bool) -> Checkpoint | None:
+    """Bring the directory to where a session can begin, or go on."""
+    if resume and not (partial / checkpoint.NAME).exists() and (feeds / checkpoint.NAME).exists():
+        partial.rmdir()
+        feeds.replace(partial)  # it was ended cleanly before its time
+    saved = Checkpoint.read(partial) if resume else None
+    if saved is not None:
+        checkpoint.cut_back(partial, saved.meta["files"])
+        return saved
+    for path in partial.iterdir():
+        path.unlink()
+    return None
+
+
+class _Runner:
+    """One session in a thread of its own, so that it works beside a notebook's event loop."""
+
+    def __init__(
+        self,
+        spec: SessionSpec,
+        config: Config,
+        source: LiveUri,
+        partial: Path,
+        saved: Checkpoint | None,
+        watch: Watch | None,
+    ) -> None:
+        self.spec, self.config, self.source = spec, config, source
+        self.partial, self.saved, self._watch = partial, saved, watch
+        self.loop: LiveLoop
+        self.grade = Grade.LIVE
+        self.clock_offset_ms = 0
+        self._error: BaseException | None = None
+        self._ready = threading.Event()
+        self._asked = False
+
+    def run(self) -> None:
+        """Run to the end; a signal or Ctrl-C asks for a clean one."""
+        thread = threading.Thread(target=self._thread, name="live session")
+        with _signals(self.stop):
+            thread.start()
+            while thread.is_alive():
+                try:
+                    thread.join(0.2)
+                except KeyboardInterrupt:
+                    self.stop("interrupted")
+        if self._error is not None:
+            raise self._error
+
+    def stop(self, reason: str) -> None:
+        """Ask for the end."""
+        self._asked = True
+        if self._ready.is_set():
+            self.loop.stop(reason)
+
+    def _thread(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as exc:  # handed to the caller's thread
+            self._error = exc
+
+    async def _main(self) -> None:
+        failures: list[str] = []
+        venue = self.source.venue()
+        async with RestClient(venue, self._rest_error) as rest:
+            rules = await read_rules(rest)
+            self.grade = Grade(rules.grade) if rules.grade in list(Grade) else Grade.LIVE
+            self.clock_offset_ms = await _clock_offset_ms(rest, failures)
+            instruments = {symbol: self._instrument(rules, symbol) for symbol in self.spec.symbols}
+            log = self._log()
+            plan = self._plan(instruments)
+            observers: list[Observer] = []
+            self.loop = LiveLoop(plan, log, observers)
+            try:
+                if self.saved is not None:
+                    self.loop.resume(self.saved)
+                observers += self._watch(self.loop) if self._watch else []
+                self._ready.set()
+                if self._asked:
+                    self.loop.stop("interrupted")
+                await self.loop.run(rest)
+            finally:
+                self.loop.close()
+
+    def _rest_error(self, symbol: str, code: str, detail: str) -> None:
+        if self._ready.is_set():  # before, whoever asked says it
+            self.loop.ledger.error(symbol, code, detail)
+
+    def _instrument(self, rules: Rules, symbol: str) -> Instrument:
+        """What the configuration declares, else what the exchange says."""
+        declared = self.config.instruments.get(symbol)
+        listed_as = instrument_of(rules, symbol, self.source.venue().rest)
+        return Instrument(symbol, declared.tick_size, declared.lot_size) if declared else listed_as
+
+    def _log(self) -> RawLog | None:
+        if self.source.record is None:
+            return None
+        size = self.saved.meta["recording_size"] if self.saved else None
+        return RawLog(self.source.record, size)
+
+    def _plan(self, instruments: dict[str, Instrument]) -> Plan:
+        spec = self.spec
+        identity = {
+            "exchange": self.source.exchange,
+            "record": str(self.source.record or ""),
+            "symbols": list(spec.symbols),
+            "arms": list(spec.arms),
+            "seed": spec.seed,
+            "config": sha256_json(self.config.model_dump(mode="json")),
+        }
+        header = {
+            "exchange": self.source.exchange,
+            "started": _now(),
+            "arms": list(spec.arms),
+            "seed": spec.seed,
+            "grade": str(self.grade),
+            "instruments": {symbol: [one.tick_size, one.lot_size] for symbol, one in instruments.items()},
+            "config": self.config.model_dump(mode="json"),
+        }
+        return Plan(
+            venue=self.source.venue(),
+            config=self.config,
+            instruments=instruments,
+            arms=spec.arms,
+            directory=self.partial,
+            duration_ns=int(spec.duration_s * _S),
+            seed=spec.seed,
+            identity=identity,
+            header=self.saved.meta["header"] if self.saved else header,
+        )
+
+    def symbol_run(self, symbol: str, seconds: float) -> SymbolRun:
+        """What one symbol came to."""
+        from mmlib.engine.session import SymbolRun
+
+        loop = self.loop
+        instrument = loop.plan.instruments[symbol]
+        stream = loop.feed.streams[symbol] if loop.feed else None
+        ledger = loop.ledger.symbols[symbol]
+        wire = {name: int(n) for name, n in stream.counts.items()} if stream else {}
+        place = self.source.venue().rest if self.source.url else self.source.exchange
+        return SymbolRun(
+            symbol=symbol,
+            grade=self.grade,
+            source_sha256="",
+            description=f"live market of {place}, raw streams {', '.join(self.source.venue().streams)}",
+            refresh_label=REFRESH_LABEL,
+            tick_size=instrument.tick_size,
+            lot_size=instrument.lot_size,
+            first_ns=loop.first_ns.get(symbol, 0),
+            last_ns=loop.last_ns.get(symbol, 0),
+            events=loop.bots[symbol].n_rows,
+            ticks=ledger.ticks * len(self.spec.arms),
+            fills=ledger.fills.total(),
+            seconds=round(seconds, 3),
+            quality=ledger.counts()
+            | {f"stream_{name}": n for name, n in wire.items() if not name.startswith("ERR_")}
+            | {"clock_offset_ms": self.clock_offset_ms, "resumed": loop.resumed},
+        )
+
+
+def _sidecar(session: Session, runner: _Runner, partial: Path, whole: bool) -> dict[str, Any]:
+    from mmlib.engine.session import sidecar_of
+
+    files = listed(partial)
+    if not whole:
+        files[checkpoint.NAME] = (partial / checkpoint.NAME).stat().st_size
+    return {
+        **sidecar_of(session, runner.config),
+        "complete": whole,
+        "stopped_by": runner.loop.stopped_by,
+        "errors": {symbol: dict(one.errors) for symbol, one in runner.loop.ledger.symbols.items()},
+        "recording": str(runner.source.record or ""),
+        "files": files,
+        "spec": asdict(session.spec),
+    }
+
+
+async def _clock_offset_ms(rest: RestClient, failures: list[str]) -> int:
+    """Exchange's clock minus ours, to half the time of a request [ms].
+
+    Raises:
+        UserError: over 300 s apart: every message would be refused.
+    """
+    before = time.time()
+    try:
+        server_ms = await rest.server_time_ms()
+    except (Refused, KeyError, ValueError) as exc:
+        failures.append(str(exc))
+        return 0
+    offset = round(server_ms - (before + time.time()) * 500)
+    if abs(offset) > _MAX_OFFSET_MS:
+        raise UserError(
+            f"{rest.venue.rest}: its clock is {offset / 1000:.0f} s from ours; expected within 300 s: set this machine's clock"
+        )
+    return offset
+
+
+@contextmanager
+def _signals(stop: Callable[[str], None]) -> Iterator[None]:
+    """SIGTERM ends the session as Ctrl-C does; only the main thread can say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop("SIGTERM"))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def warm_up(config: Config, arms: tuple[str, ...]) -> None:
+    """Compile the kernels before the market is waited for."""
+    bot = SymbolBot(config, Instrument("WARMUP", 1.0, 1.0), arms, seed=0, on_fills=lambda _: None)
+    rows = np.zeros(2, EVENT)
+    rows["local_ts_ns"] = rows["exch_ts_ns"] = 1
+    rows["price_ticks"], rows["qty"] = (100, 101), 1.0
+    rows["flags"] = KIND_DEPTH | FLAG_EXCH | FLAG_LOCAL
+    rows["flags"] |= np.array([FLAG_BUY, FLAG_SELL], np.uint8)
+    bot.schedule(1)
+    bot.feed(rows)
+    bot.begin(2)
+    bot.end(3)
+    bot.book  # noqa: B018
+    bot.restart()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,196 @@
+"""The public REST interface: snapshots, instrument rules, server time; rate limits kept, every failure under its code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+
+from mmlib._io import UserError
+from mmlib.market.live import codes
+from mmlib.market.live.venues import Venue
+from mmlib.market.source import Instrument
+
+_TIMEOUT_S = 5.0
+_DEFAULT_RETRY_S = 5.0
+_LONGEST_RETRY_S = 600.0
+_SAFE_SHARE = 0.9  # of the weight a minute; the rest is for others behind the same address
+_WEIGHT_HEADER = "x-mbx-used-weight-1m"
+GRADE_HEADER = "x-finishline-grade"
+"""Set by the loopback exchange only: what it plays is worth no more than this grade."""
+
+OnError = Callable[[str, str, str], None]
+"""Takes symbol (empty: of no symbol), code and detail."""
+
+
+class Refused(Exception):
+    """A request that brought nothing; the code says why."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What exchangeInfo says: instruments by symbol, and whose grade its data are of (empty for a real exchange)."""
+
+    instruments: dict[str, Instrument]
+    grade: str
+
+
+class RestClient:
+    """Asynchronous client of one exchange.
+
+    After a 429 or 418 nothing is sent until ``Retry-After`` has passed; near the weight limit of the minute it waits for
+    the next one. Use as an asynchronous context manager.
+
+    Args:
+        on_error: is told of every failure.
+        timeout_s: for a whole answer.
+    """
+
+    def __init__(self, venue: Venue, on_error: OnError, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self.venue = venue
+        self._on_error = on_error
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(base_url=venue.rest, timeout=timeout_s, trust_env=True)
+        self._closed_until = 0.0  # loop time
+        self._used_weight = 0
+        self._weight_minute = -1
+        self.requests = 0
+
+    async def __aenter__(self) -> RestClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    @property
+    def closed_for_s(self) -> float:
+        """How long nothing may be asked [s]; 0 when it may."""
+        return max(self._closed_until - asyncio.get_running_loop().time(), 0.0)
+
+    async def depth(self, symbol: str) -> bytes:
+        """A snapshot of the book, as it came.
+
+        Raises:
+            Refused: see the code.
+        """
+        params = {"symbol": symbol.upper(), "limit": str(self.venue.depth_limit)}
+        return (await self._get(self.venue.depth_path, params, self.venue.depth_weight, symbol)).content
+
+    async def server_time_ms(self) -> int:
+        """The exchange's clock.
+
+        Raises:
+            Refused: see the code.
+        """
+        answer = _json(await self._get(self.venue.time_path, {}, 1))
+        return int(answer["serverTime"])
+
+    async def rules(self) -> Rules:
+        """Tick and lot sizes of every symbol.
+
+        Raises:
+            Refused: see the code.
+        """
+        response = await self._get(self.venue.info_path, {}, 20)
+        grade = response.headers.get(GRADE_HEADER, "")
+        return Rules(_instruments(_json(response)), grade)
+
+    async def _get(self, path: str, params: dict[str, str], weight: int, symbol: str = "") -> httpx.Response:
+        def refused(code: str, detail: str) -> Refused:
+            self._on_error(symbol, code, detail)
+            return Refused(code, detail)
+
+        loop = asyncio.get_running_loop()
+        if self.closed_for_s > 0.0:
+            raise refused(codes.RATE_LIMIT, f"{path}: withheld, closed for {self.closed_for_s:.1f} s more")
+        await self._room(weight)
+        self.requests += 1
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._client.get(path, params=params)
+        except (TimeoutError, httpx.TimeoutException):
+            raise refused(codes.TIMEOUT, f"{path}: no answer in {self._timeout_s:g} s") from None
+        except httpx.HTTPError as exc:
+            raise refused(codes.TIMEOUT, f"{path}: {type(exc).__name__} {exc}".strip()) from None
+        used = response.headers.get(_WEIGHT_HEADER, "")
+        if used.isdigit():
+            self._used_weight = int(used)
+        status = response.status_code
+        if status in (418, 429):
+            wait_s = _retry_s(response.headers.get("retry-after", ""))
+            self._closed_until = loop.time() + wait_s
+            raise refused(codes.RATE_LIMIT, f"{path}: {status}, closed for {wait_s:g} s")
+        if status >= 500:
+            raise refused(codes.SERVER, f"{path}: {status}")
+        if status != 200:
+            raise refused(codes.REJECTED, f"{path}: {status} {response.text[:120]}")
+        return response
+
+    async def _room(self, weight: int) -> None:
+        """Wait for the next minute when this one's weight is used up."""
+        loop = asyncio.get_running_loop()
+        minute = int(loop.time() // 60)
+        if minute != self._weight_minute:
+            self._weight_minute, self._used_weight = minute, 0
+        if self._used_weight + weight > _SAFE_SHARE * self.venue.weight_per_min:
+            await asyncio.sleep((minute + 1) * 60 - loop.time())
+            self._weight_minute, self._used_weight = minute + 1, 0
+        self._used_weight += weight
+
+
+def _retry_s(text: str) -> float:
+    try:
+        wait_s = float(text)
+    except ValueError:
+        return _DEFAULT_RETRY_S
+    return min(max(wait_s, 0.0), _LONGEST_RETRY_S)
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(response.content)
+    except orjson.JSONDecodeError as exc:
+        raise Refused(codes.BAD_FRAME, f"{response.url.path}: not JSON ({exc.msg})") from None
+    if not isinstance(answer, dict):
+        raise Refused(codes.BAD_FRAME, f"{response.url.path}: no JSON object")
+    return answer
+
+
+def _instruments(info: dict[str, Any]) -> dict[str, Instrument]:
+    """Symbols whose price and lot filters are there."""
+    found = {}
+    for entry in info.get("symbols", ()):
+        filters = {rule.get("filterType"): rule for rule in entry.get("filters", ())}
+        try:
+            tick = float(filters["PRICE_FILTER"]["tickSize"])
+            lot = float(filters["LOT_SIZE"]["stepSize"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if tick > 0.0 and lot > 0.0:
+            found[str(entry["symbol"])] = Instrument(str(entry["symbol"]), tick, lot)
+    return found
+
+
+def instrument_of(rules: Rules, symbol: str, place: str) -> Instrument:
+    """The rules of one symbol.
+
+    Raises:
+        UserError: the exchange does not list it.
+    """
+    found = rules.instruments.get(symbol.upper())
+    if found is None:
+        import difflib
+
+        close = difflib.get_close_matches(symbol.upper(), rules.instruments, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(f"{place}: symbol {symbol} is not listed there; expected one of its symbols{hint}")
+    return found
