@@ -67,8 +67,25 @@ def _dataset(args: argparse.Namespace) -> int:
 def _ab(args: argparse.Namespace) -> int:
     from mmlib.workflow.steps import get_step
 
+    if args.aa:
+        return _aa(args)
     step = get_step("ab", rollout_pct=args.rollout_pct)
     return _execute(args, [step.key], {"ab": _given(duration_hours=args.duration_hours)})
+
+
+def _aa(args: argparse.Namespace) -> int:
+    from mmlib.workflow.ab_aa import measure_errors
+
+    done = measure_errors(
+        _workspace(args),
+        profile=args.profile,
+        options=_options(args, {"ab": _given(duration_hours=args.duration_hours)}),
+        runs=args.runs,
+        stages=args.stages,
+        command=args.command,
+    )
+    print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
+    return done.returncode
 
 
 def _daily(args: argparse.Namespace) -> int:
@@ -102,24 +119,30 @@ def _execute(
     *,
     resume: bool = False,
 ) -> int:
-    from mmlib.config.load import parse_sets
     from mmlib.workflow import verbs
+    from mmlib.workflow.provenance import COMMAND_ENV
+
+    options = _options(args, steps)
+    os.environ[COMMAND_ENV] = shlex.join(["finishline", *args.command])
+    done = verbs.execute(_workspace(args), keys, profile=args.profile, options=options, resume=resume)
+    print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
+    return done.returncode
+
+
+def _options(args: argparse.Namespace, steps: Mapping[str, Mapping[str, Any]]) -> Any:
+    """What the command line says of a run, checked."""
+    from mmlib.config.load import parse_sets
     from mmlib.workflow.params import check_parameters, check_symbols
     from mmlib.workflow.plan import Options
-    from mmlib.workflow.provenance import COMMAND_ENV
 
     for given in steps.values():
         check_parameters(given)
-    options = Options(
+    return Options(
         source=getattr(args, "source", ""),
         symbols=check_symbols(args.symbols) if getattr(args, "symbols", "") else (),
         sets=parse_sets(getattr(args, "set", [])),
         steps=steps,
     )
-    os.environ[COMMAND_ENV] = shlex.join(["finishline", *args.command])
-    done = verbs.execute(_workspace(args), keys, profile=args.profile, options=options, resume=resume)
-    print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
-    return done.returncode
 
 
 # --- the others ---

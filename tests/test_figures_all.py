@@ -83,6 +83,17 @@ def buckets() -> pd.DataFrame:
     return pd.DataFrame({"bucket": ts, **cells})
 
 
+def symbols() -> pd.DataFrame:
+    bounds = {"mean": [0.3, -0.1], "lower": [0.1, -np.inf], "upper": [0.5, np.inf]}
+    return pd.DataFrame({"symbol": ["BTCUSDT", "all symbols"], "n": 24, **bounds})
+
+
+def error_rates() -> pd.DataFrame:
+    cells = {"rule": ["literal", "statistical"], "n": [100, 0], "rate_pct": [99.0, np.nan]}
+    bounds = {"lower_pct": [95.0, np.nan], "upper_pct": [100.0, np.nan]}
+    return pd.DataFrame({"data": "drawn, φ = 0.6", "decision": "rollback", **cells, **bounds})
+
+
 def timeline() -> pd.DataFrame:
     ts = pd.date_range("2025-01-15", periods=3, freq="min", tz="UTC")
     one = pd.DataFrame({"ts": ts, "gate": "ab.safety.slippage", "value": [0.1, 0.2, -0.1], "limit": 0.0})
@@ -118,6 +129,8 @@ FIGURES: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] 
     "heatmap": (lambda f: dataset.heatmap(f, "net_bps"), intervals),
     "effect": (lambda f: ab.effect(f, 0.2), buckets),
     "safety": (ab.safety, timeline),
+    "forest": (lambda f: ab.forest(f, 0.2), symbols),
+    "error_rates": (ab.error_rates, error_rates),
     "margins": (gates.margins, results),
     "ratios": (baseline.ratios, ratios),
     "day": (lambda f: daily.day(f, {"hit_ratio": 0.7}), minutes),

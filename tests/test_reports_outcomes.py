@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from mmlib.baseline.lock import LockState, lock, lock_state
 from mmlib.dtypes import Grade, Status
 from mmlib.gates.evaluate import GateResult
 from mmlib.gates.spec import GateBook, load_gates
+from mmlib.inference.sensitivity import Sensitivity
 from mmlib.ops import alerts
 from mmlib.ops import daily as ops_daily
 from mmlib.reports import ab, baseline, daily, dataset, finish_line
 from mmlib.reports.render import Provenance
+from mmlib.rollout.aa import table_of_counts
 from mmlib.rollout.experiment import Experiment, paired_experiment
 from mmlib.rollout.stage import StageVerdict
 from tests import make_days
@@ -95,9 +98,13 @@ def test_ab_report_leads_with_the_action_and_keeps_the_literal_rules_apart(actio
     main, _, literal = text.partition("## The literal rules")
     assert "ab.safety.slippage" not in main
     assert "ab.safety.slippage" in literal
-    assert "not measured in this run" in literal
+    assert "Not measured in this run." in literal
     assert "| net, B − A | 0.5 |" in text
-    assert "3 paired buckets. Delivered: A 3, B 3" in text
+    assert "3 buckets. Delivered: A 3, B 3" in text
+
+
+def errors(data: str = "drawn") -> pd.DataFrame:
+    return table_of_counts(data, {("rollback", "literal"): 24}, 200)
 
 
 def test_ab_report_without_pairs_and_with_a_rollback() -> None:
@@ -107,13 +114,13 @@ def test_ab_report_without_pairs_and_with_a_rollback() -> None:
         pd.DataFrame(),
         STAMP,
         rollout_pct=50,
-        literal_error_rate="12 % of 200 stages",
+        errors=errors(),
         rollback={"metric": "taker_share_pct", "value": 9.5},
     )
     assert "No bucket holds both arms." in text
     assert "| `taker_share_pct`" not in text
     assert "| `metric` | taker_share_pct |" in text
-    assert "12 % of 200 stages" in text
+    assert "| drawn | rollback | 12 % (7.84 to 17.3; 24 of 200) | – |" in text
 
 
 def locked(tmp_path: Path, *, source: str = "simulated", unproven: bool = False) -> LockState:
@@ -281,8 +288,16 @@ def test_hostile_text_never_becomes_html(book: GateBook, tmp_path: Path) -> None
             [bad], intervals().assign(symbol=HOSTILE, reason=HOSTILE), {HOSTILE: HOSTILE}, STAMP
         ),
         ab.ab_run_online(
-            held, experiment(), arms, STAMP, rollout_pct=10, estimator=HOSTILE, rollback={HOSTILE: HOSTILE}
+            held,
+            replace(experiment(), estimator=HOSTILE),
+            arms,
+            STAMP,
+            rollout_pct=10,
+            errors=errors(HOSTILE),
+            beside=pd.DataFrame([Sensitivity(HOSTILE, 0.1, 0.0, 0.2, HOSTILE)]),
+            rollback={HOSTILE: HOSTILE},
         ),
+        ab.ab_aa(errors(HOSTILE), pd.DataFrame({"run": [0], "design": HOSTILE, "fired": HOSTILE}), STAMP),
         baseline.lock_report([bad], locked(tmp_path, source=HOSTILE), STAMP),
         baseline.lock_report([bad], LockState(False, HOSTILE), STAMP),
         baseline.ci_gates_status([bad], book, STAMP, active=True),

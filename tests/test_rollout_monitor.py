@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmlib.config.load import shipped_dir
 from mmlib.gates.evaluate import find_runs
 from mmlib.gates.spec import GateBook, load_gates
-from mmlib.rollout.monitor import HARM, SafetyMonitor, watch
+from mmlib.rollout.monitor import SLIPPAGE, SafetyMonitor, watch
 from mmlib.rollout.safety import harm_series
 from tests.test_rollout_stage import START
 
@@ -72,12 +72,14 @@ def test_symbols_do_not_add_up() -> None:
 def test_another_configuration_resets_all_counters() -> None:
     watcher = monitor()
     for hour in range(12):
-        watcher.close_bucket(1.0 + 0.01 * (hour % 3))
+        watcher.close_bucket({SLIPPAGE: 1.0 + 0.01 * (hour % 3)})
     for k in range(9):
         watcher.update(k * MINUTE, taker(12.0))
     assert not watcher.configure("one")
     assert watcher.configure("two")
-    assert watcher.close_bucket(1.0) == -np.inf, "the buckets of the old configuration are forgotten"
+    assert watcher.close_bucket({SLIPPAGE: 1.0}) == {SLIPPAGE: -np.inf}, (
+        "the buckets of the old configuration are forgotten"
+    )
     for k in range(9, 19):
         assert watcher.update(k * MINUTE, taker(12.0)) is None
     found = watcher.update(19 * MINUTE, taker(12.0))
@@ -93,11 +95,11 @@ def test_harm_is_what_the_offline_series_says(seed: int) -> None:
 
     slippage = effect(pd.DataFrame({"bucket": hours, "d": rng.normal(0.7, 1.0, 24)}), "d", 24)
     minutes = pd.Series(START + pd.to_timedelta(np.arange(24 * 60), unit="min"))
-    gate = next(g for g in BOOK.step("ab_10") if g.metric == HARM)
+    gate = next(g for g in BOOK.step("ab_10") if g.metric == SLIPPAGE)
     runs, _ = find_runs(gate, *harm_series(slippage, minutes, 3600)["all symbols"])
     first = next((run for run in runs if run.fired_ns is not None), None)
     nothing = dict.fromkeys(("taker_share_pct", "tick_p95_regression_pct", "deadline_miss_pct"), np.nan)
-    found = watch(monitor(), pd.DataFrame({"ts": minutes, "symbol": "X", **nothing}), slippage)
+    found = watch(monitor(), pd.DataFrame({"ts": minutes, "symbol": "X", **nothing}), {SLIPPAGE: slippage})
     assert (found is None) == (first is None)
     if found is not None and first is not None:
         assert found.fired_ns == first.fired_ns

@@ -1,4 +1,4 @@
-"""A/B figures: the running effect with its confidence sequence, and the safety gates over time."""
+"""A/B figures: the running effect with its confidence sequence, symbols, safety over time, how often the rules err."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def effect(buckets: pd.DataFrame, minimum: float | None = None) -> go.Figure:
         line={"width": 0},
         fill="tonexty",
         fillcolor="rgba(0,114,178,0.22)",
-        name="confidence sequence",
+        name="confidence sequence, each bound 95 %",
     )
     fig.add_scatter(
         x=x, y=buckets["mean"].to_numpy(), mode="lines", line={"color": colour}, name="running mean"
@@ -89,6 +89,97 @@ def safety(timeline: pd.DataFrame) -> go.Figure:
         rows = timeline[timeline["gate"] == gate]
         _safety_row(fig, row, rows, theme.times(rows[when]), None if fired is None else fired[rows.index])
     fig.update_xaxes(title="Time [UTC]", row=len(gates), col=1)
+    return fig
+
+
+def forest(symbols: pd.DataFrame, minimum: float | None = None) -> go.Figure:
+    """The effect in each symbol with its bounds, all of them together below.
+
+    Args:
+        symbols: symbol, n (buckets), mean, lower, upper [bps]; bounds that are not finite are left out.
+        minimum: the least effect the acceptance gate asks for, bps.
+    """
+    title = "Effect on net by symbol"
+    if theme.lacking(symbols, ["symbol", "n", "mean", "lower", "upper"]):
+        return theme.no_data(title, "no bucket holds both arms")
+    names = [f"{theme.escape(name)} ({n} h)" for name, n in zip(symbols["symbol"], symbols["n"], strict=True)]
+    mean = symbols["mean"].to_numpy(dtype=float)
+    fig = theme.figure(
+        title,
+        x=theme.axis("Difference in net, B − A", "bps"),
+        alt=f"Means and bounds of {len(symbols)} rows; "
+        + "; ".join(
+            f"{theme.escape(n)}: {theme.number(m)} bps" for n, m in zip(symbols["symbol"], mean, strict=True)
+        )
+        + ".",
+        height=150 + 45 * len(symbols),
+        showlegend=False,
+    )
+    whisker = {
+        "type": "data",
+        "symmetric": False,
+        "array": _finite(symbols["upper"]) - mean,
+        "arrayminus": mean - _finite(symbols["lower"]),
+        "thickness": 2,
+    }
+    marker = {"size": 9, "color": theme.PALETTE[0]}
+    fig.add_scatter(x=mean, y=names, mode="markers", marker=marker, error_x=whisker, name="mean")
+    fig.add_vline(x=0, line={"color": theme.INK, "width": 1})
+    if minimum is not None:
+        fig.add_vline(
+            x=minimum,
+            line={"color": theme.LIMIT, "width": 1, "dash": "dot"},
+            annotation_text=f"asked for: {theme.number(minimum)} bps",
+        )
+    fig.update_yaxes(autorange="reversed")
+    return fig
+
+
+def error_rates(rates: pd.DataFrame, nominal_pct: float = 5.0) -> go.Figure:
+    """How often rules decide something where no effect is, literal and statistical, with exact intervals.
+
+    Args:
+        rates: data, decision, rule, n, rate_pct, lower_pct, upper_pct; rows without stages are left out.
+        nominal_pct: the error that the statistical rules are made for.
+    """
+    title = "How often the rules err between arms that do not differ"
+    known = rates[rates["n"] > 0] if "n" in rates else rates
+    if theme.lacking(known, ["data", "decision", "rule", "rate_pct", "lower_pct", "upper_pct"]):
+        return theme.no_data(title, "not measured")
+    worst = known.groupby("rule")["rate_pct"].max()
+    fig = theme.figure(
+        title,
+        x="Stages decided wrongly [%]",
+        alt="; ".join(
+            f"{theme.escape(rule)} rules err in at most {theme.number(rate)} %"
+            for rule, rate in worst.items()
+        )
+        + ".",
+        height=170 + 34 * known[["data", "decision"]].drop_duplicates().shape[0],
+        hovermode="closest",
+    )
+    for number, (rule, rows) in enumerate(known.groupby("rule", sort=False)):
+        rate = rows["rate_pct"].to_numpy(dtype=float)
+        fig.add_scatter(
+            x=rate,
+            y=[[theme.escape(d) for d in rows["data"]], [theme.escape(d) for d in rows["decision"]]],
+            mode="markers",
+            marker={"size": 9, "symbol": ("circle", "diamond")[number % 2], "color": theme.PALETTE[number]},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": rows["upper_pct"].to_numpy(dtype=float) - rate,
+                "arrayminus": rate - rows["lower_pct"].to_numpy(dtype=float),
+            },
+            name=f"{theme.escape(rule)} rule",
+        )
+    fig.add_vline(
+        x=nominal_pct,
+        line={"color": theme.LIMIT, "width": 1, "dash": "dot"},
+        annotation_text=f"{nominal_pct:g} %",
+    )
+    fig.update_xaxes(range=[-2, 104])
+    fig.update_yaxes(autorange="reversed")
     return fig
 
 

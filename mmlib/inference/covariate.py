@@ -26,12 +26,14 @@ class Adjusted:
     reduction: float
 
 
-def cuped(y: np.ndarray, x: np.ndarray) -> Adjusted | None:
-    """``y - θ (x - mean x)`` with θ = cov(y, x) / var(x); None with fewer than MIN_N pairs or a constant covariate.
+def cuped(y: np.ndarray, x: np.ndarray, *, expected: float | None = None) -> Adjusted | None:
+    """``y - θ (x - E x)`` with θ = cov(y, x) / var(x); None with fewer than MIN_N pairs or a constant covariate.
 
     Args:
         y: ``float64[n]`` outcomes of the units.
         x: ``float64[n]`` covariate of the same units, known before their treatment.
+        expected: mean of the covariate where it is known (under random assignment), default its own mean, which leaves
+            the mean of ``y`` as it is.
 
     Raises:
         ValueError: other lengths, or values that are not finite.
@@ -51,6 +53,6 @@ def cuped(y: np.ndarray, x: np.ndarray) -> Adjusted | None:
     if spread <= 1e-24 * float(x @ x) or not math.isfinite(spread):
         return None
     theta = float((y - y.mean()) @ centred) / spread
-    values = y - theta * centred
+    values = y - theta * (x - (x.mean() if expected is None else expected))
     before = float(np.var(y))
     return Adjusted(values, theta, 1.0 - float(np.var(values)) / before if before > 0 else 0.0)

@@ -11,7 +11,7 @@ import pandas as pd
 from mmlib.dtypes import Status
 from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
 from mmlib.reports.verdict import gate_table, judge
-from mmlib.rollout.experiment import PAIRED, Experiment
+from mmlib.rollout.experiment import Experiment, by_symbol
 from mmlib.rollout.stage import StageVerdict
 
 MEANING = {
@@ -35,6 +35,14 @@ ARM_COLUMNS = {
     "taker_share_pct": "Taker [%]",
 }
 
+SYMBOL_COLUMNS = {
+    "symbol": "Symbol",
+    "n": "Buckets",
+    "mean": "Net, B − A [bps]",
+    "lower": "Lower [bps]",
+    "upper": "Upper [bps]",
+}
+
 
 def ab_run_online(
     verdict: StageVerdict,
@@ -43,8 +51,8 @@ def ab_run_online(
     provenance: Provenance,
     *,
     rollout_pct: int,
-    estimator: str = PAIRED,
-    literal_error_rate: str = "",
+    errors: pd.DataFrame | None = None,
+    beside: pd.DataFrame | None = None,
     rollback: Mapping[str, Any] | None = None,
     runbooks: Mapping[str, str] | None = None,
 ) -> str:
@@ -56,10 +64,10 @@ def ab_run_online(
         arms: decomposition of the result a symbol and arm, columns as in ``ARM_COLUMNS``.
         provenance: where this comes from.
         rollout_pct: the stage.
-        estimator: which estimator was used, in words.
-        literal_error_rate: how often the literal rules fire on arms without a difference, in words; empty says that
-            this run did not measure it.
-        rollback: what an automatic rollback wrote (metric, value, window, flags, snapshot); None without one.
+        errors: how often the rules decide something between arms that do not differ, columns ``rollout.aa.COLUMNS``;
+            None or empty says that this run did not measure it.
+        beside: the effect by other methods, columns of ``rollout.estimate.beside``.
+        rollback: what the violation of a safety gate led to (gate, metric, value, window, flags, snapshot); None without one.
         runbooks: gate id -> what to do when it is violated.
     """
     return render(
@@ -72,9 +80,14 @@ def ab_run_online(
         found=judge(verdict.results, runbooks),
         gates=gate_table(verdict.results),
         literal=gate_table(verdict.literal),
-        literal_error_rate=literal_error_rate or "not measured in this run",
+        errors=error_table(errors),
         effects=_effects(experiment),
-        estimator=estimator,
+        symbols=frame_table(by_symbol(experiment), SYMBOL_COLUMNS, empty="No bucket holds both arms."),
+        beside=_beside(beside),
+        planned=experiment.planned_buckets,
+        detectable=verdict.detectable_bps,
+        hours_needed=verdict.hours_needed,
+        estimator=experiment.estimator,
         arms=frame_table(arms, ARM_COLUMNS, empty="No arm traded."),
         delivered=experiment.delivered,
         buckets=experiment.buckets,
@@ -99,10 +112,10 @@ def _effects(experiment: Experiment) -> Table:
         if len(frame):
             last = frame.iloc[-1]
             bounded = np.isfinite([last["lower"], last["upper"]]).all()
-            interval = f"{num(last['lower'])} to {num(last['upper'])}" if bounded else "not bounded yet"
+            interval = _interval(last["lower"], last["upper"]) if bounded else "not bounded yet"
             rows.append((f"{name}, B − A", num(last["mean"]), interval, len(frame)))
     return Table(
-        ("Effect", "Mean [bps]>", "95 % confidence sequence [bps]", "Buckets>"),
+        ("Effect", "Mean [bps]>", "Confidence sequence, each bound 95 % [bps]", "Buckets>"),
         rows,
         "No bucket holds both arms.",
     )
@@ -111,3 +124,55 @@ def _effects(experiment: Experiment) -> Table:
 def _left_out(frame: pd.DataFrame) -> Table:
     rows = [(str(r), int(n)) for r, n in frame["reason"].value_counts().items()] if len(frame) else []
     return Table(("Reason", "Symbol-buckets>"), rows, "No bucket was left out.")
+
+
+def _beside(frame: pd.DataFrame | None) -> Table:
+    """The effect on net by other methods."""
+    rows = [
+        (row["method"], num(row["mean"]), _interval(row["lower"], row["upper"]), row["setting"] or "–")
+        for row in ([] if frame is None else frame.to_dict("records"))
+    ]
+    return Table(("Method", "Mean [bps]>", "Interval [bps]", "Setting"), rows, "No bucket holds both arms.")
+
+
+def _interval(lower: float, upper: float) -> str:
+    return f"{num(lower)} to {num(upper)}" if np.isfinite([lower, upper]).all() else "–"
+
+
+def error_table(errors: pd.DataFrame | None) -> Table:
+    """Rates of ``rollout.aa``, the literal rule beside the one that decides, a line for each kind of data and decision."""
+    rows = []
+    if errors is not None and len(errors):
+        for (data, decision), part in errors.groupby(["data", "decision"], sort=False):
+            by_rule: dict[str, Any] = {row["rule"]: row for row in part.to_dict("records")}
+            rows.append((data, decision, *(_rate(by_rule.get(rule)) for rule in ("literal", "statistical"))))
+    return Table(
+        ("Stages without an effect", "Decision", "Literal rule", "Gates of this report"),
+        rows,
+        "Not measured in this run.",
+    )
+
+
+def _rate(row: Mapping[str, Any] | None) -> str:
+    if row is None or not row["n"]:
+        return "–"
+    return f"{row['rate_pct']:.3g} % ({row['lower_pct']:.3g} to {row['upper_pct']:.3g}; {row['hits']} of {row['n']})"
+
+
+REPLAY_COLUMNS = {"run": "Run", "design": "Design", "action": "Came to", "fired": "Gates that failed"}
+
+
+def ab_aa(errors: pd.DataFrame, replays: pd.DataFrame, provenance: Provenance) -> str:
+    """The report of ``finishline ab --aa``.
+
+    Args:
+        errors: rates, columns ``rollout.aa.COLUMNS``.
+        replays: one row a stage made of control replays, columns as in ``REPLAY_COLUMNS``.
+        provenance: where this comes from.
+    """
+    return render(
+        "ab_aa.md.j2",
+        provenance,
+        errors=error_table(errors),
+        replays=frame_table(replays, REPLAY_COLUMNS, empty="Nothing was replayed.", as_code=["fired"]),
+    )

@@ -25,8 +25,8 @@ def check_rollout(pct: int) -> int:
 
 def unit_hash(seed: int, symbol: str, bucket_ns: int) -> float:
     """Uniform number in [0, 1) for a unit; the same for the same seed on every machine."""
-    digest = hashlib.sha256(f"{seed}|{symbol}|{bucket_ns}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64
+    digest = hashlib.blake2b(f"{seed}|{symbol}|{bucket_ns}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2.0**64
 
 
 def assign_units(units: Iterable[tuple[str, pd.Timestamp]], pct: int, seed: int) -> pd.DataFrame:
@@ -38,3 +38,19 @@ def assign_units(units: Iterable[tuple[str, pd.Timestamp]], pct: int, seed: int)
     share = check_rollout(pct) / 100.0
     rows = [(symbol, bucket, unit_hash(seed, symbol, bucket.value) < share) for symbol, bucket in units]
     return pd.DataFrame(rows, columns=["symbol", "bucket", "treated"])
+
+
+def schedule(symbols: Iterable[str], start: pd.Timestamp, hours: int, pct: int, seed: int) -> pd.DataFrame:
+    """Which arm a desk that alternates its arms should run in each hour: symbol, bucket, arm.
+
+    Args:
+        symbols: traded symbols.
+        start: first hour, UTC; a time within an hour means that hour.
+        hours: how many.
+        pct, seed: as in ``assign_units``.
+    """
+    first = pd.Timestamp(start).floor("h")
+    units = [(symbol, first + pd.Timedelta(hours=k)) for k in range(hours) for symbol in symbols]
+    frame = assign_units(units, pct, seed)
+    arm = frame.pop("treated").map({True: "B", False: "A"})
+    return frame.assign(arm=arm.astype("str"))

@@ -36,6 +36,9 @@ class Experiment:
         delivered: units with data by arm.
         srm_p: probability of so uneven a delivery under the planned one; NaN without units.
         estimator: which one was used, in words.
+        paired: both arms ran at once, on the same market.
+        latency: in a switchback, the effect on the logarithm of the tick's p95; None in pairs, which share what makes
+            a tick slow, so that the p95 of the trailing hour can be compared as it is.
         problems: what is wrong with the input; any of them keeps the stage from passing.
     """
 
@@ -47,7 +50,20 @@ class Experiment:
     srm_p: float
     planned_buckets: int
     estimator: str = PAIRED
+    paired: bool = True
+    latency: pd.DataFrame | None = None
     problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def harm(self) -> dict[str, pd.DataFrame]:
+        """Effects by bucket whose lower bound a safety gate reads, by the gate's metric, in the gate's unit."""
+        found = {"delta_slippage_bps": self.slippage}
+        if self.latency is not None:
+            percent = self.latency.copy()
+            for name in ("mean", "lower", "upper"):
+                percent[name] = np.expm1(percent[name]) * 100.0
+            found["tick_p95_regression_pct"] = percent
+        return found
 
     @property
     def buckets(self) -> int:

@@ -20,7 +20,7 @@ from mmlib.inference.student import t_sequence
 from mmlib.rollout.experiment import ALPHA, MIN_BUCKETS
 from mmlib.rollout.safety import BUCKET_S
 
-HARM = "delta_slippage_bps"
+SLIPPAGE = "delta_slippage_bps"
 ALL = "all symbols"
 
 
@@ -29,7 +29,7 @@ class Violation:
     """A safety gate that was violated for as long as it takes.
 
     ``value`` is the worst one from ``since_ns``, the first violating minute, to ``fired_ns``; ``group`` is the symbol, or all
-    of them; for slippage the value is the lower confidence bound.
+    of them; where the gate reads a sequence, the value is its lower bound.
     """
 
     gate: str
@@ -71,8 +71,8 @@ class SafetyMonitor:
         """Forget everything: counters, worst values, buckets, the violation."""
         self._watches: dict[tuple[str, str], Monitor] = {}
         self._worst: dict[tuple[str, str], float] = {}
-        self._buckets: list[float] = []
-        self._harm = float("nan")
+        self._buckets: dict[str, list[float]] = {}
+        self._harm: dict[str, float] = {}
         self.violation: Violation | None = None
 
     def configure(self, config_sha256: str) -> bool:
@@ -83,26 +83,35 @@ class SafetyMonitor:
         self.reset()
         return True
 
-    def close_bucket(self, delta_slippage_bps: float) -> float:
-        """Take the slippage of B over A of a bucket that is complete [bps]; returns the lower bound now."""
-        self._buckets.append(delta_slippage_bps)
-        bounds = t_sequence(
-            np.array(self._buckets),
-            planned_n=self.planned_buckets,
-            alpha=ALPHA,
-            side="lower",
-            min_n=MIN_BUCKETS,
-        )
-        self._harm = float(bounds.lower[-1])
-        return self._harm
+    def close_bucket(self, effects: Mapping[str, float]) -> dict[str, float]:
+        """Take a bucket that is complete: metric -> effect of B over A, as it enters the sequence.
+
+        Slippage is in bps; the tick's p95 is the logarithm of the ratio, its bound comes back in percent. Returns the lower
+        bounds now; the gates of these metrics read them from here on.
+        """
+        for metric, value in effects.items():
+            self._buckets.setdefault(metric, []).append(value)
+            bounds = t_sequence(
+                np.array(self._buckets[metric]),
+                planned_n=self.planned_buckets,
+                alpha=ALPHA,
+                side="lower",
+                min_n=MIN_BUCKETS,
+            )
+            lower = float(bounds.lower[-1])
+            self._harm[metric] = lower if metric == SLIPPAGE else float(np.expm1(lower) * 100.0)
+        return dict(self._harm)
 
     def update(self, ts_ns: int, values: Mapping[str, Mapping[str, float]]) -> Violation | None:
         """Take one minute: metric -> symbol -> value (NaN: missing); the first violation, once there is one.
 
-        Slippage is not read from ``values``: its gate reads the lower bound over the buckets closed so far.
+        Slippage, and any other metric with closed buckets, is not read from ``values``: its gate reads the lower bound.
         """
         for gate in self.gates:
-            groups = {ALL: self._harm} if gate.metric == HARM else values.get(gate.metric, {})
+            if gate.metric == SLIPPAGE or gate.metric in self._harm:
+                groups: Mapping[str, float] = {ALL: self._harm.get(gate.metric, float("nan"))}
+            else:
+                groups = values.get(gate.metric, {})
             for group, value in groups.items():
                 self._one(gate, group, ts_ns, float(value))
         return self.violation
@@ -133,22 +142,26 @@ class SafetyMonitor:
             )
 
 
-def watch(monitor: SafetyMonitor, safety: pd.DataFrame, slippage: pd.DataFrame) -> Violation | None:
+def watch(monitor: SafetyMonitor, safety: pd.DataFrame, harm: Mapping[str, pd.DataFrame]) -> Violation | None:
     """Feed a stage's timeline to the monitor as time passed it by; the first violation, or None.
 
     Args:
         safety: ``safety.timeline``.
-        slippage: effect by bucket, columns bucket and delta.
+        harm: ``Experiment.harm``: by metric, the effect by bucket, columns bucket and delta.
     """
-    metrics = [gate.metric for gate in monitor.gates if gate.metric != HARM]
-    complete = slippage["bucket"] + pd.Timedelta(seconds=BUCKET_S)
-    waiting = list(zip(complete, slippage["delta"], strict=True))
+    metrics = [gate.metric for gate in monitor.gates if gate.metric not in harm]
+    waiting: dict[pd.Timestamp, dict[str, float]] = {}
+    for metric, frame in harm.items():
+        complete = frame["bucket"] + pd.Timedelta(seconds=BUCKET_S)
+        for at, delta in zip(complete, frame["delta"], strict=True):
+            waiting.setdefault(at, {})[metric] = float(delta)
+    due = sorted(waiting)
     for ts, rows in safety.groupby("ts", observed=True, sort=True):
-        at = pd.Timestamp(ts)  # type: ignore[arg-type]
-        while waiting and waiting[0][0] <= at:
-            monitor.close_bucket(float(waiting.pop(0)[1]))
+        now = pd.Timestamp(ts)  # type: ignore[arg-type]
+        while due and due[0] <= now:
+            monitor.close_bucket(waiting[due.pop(0)])
         symbols = rows["symbol"].astype(str)
         values = {name: dict(zip(symbols, rows[name], strict=True)) for name in metrics}
-        if monitor.update(at.value, values) is not None:
+        if monitor.update(now.value, values) is not None:
             break
     return monitor.violation

@@ -18,7 +18,9 @@ BUCKET_S = 3600
 HOUR_MIN = 60
 
 
-def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame, *, floor_ms: float = 0.0) -> pd.DataFrame:
+def timeline(
+    minutes: pd.DataFrame, ticks: pd.DataFrame, *, floor_ms: float = 0.0, paired: bool = True
+) -> pd.DataFrame:
     """B against A at the end of each minute.
 
     Args:
@@ -26,6 +28,7 @@ def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame, *, floor_ms: float = 0.
         ticks: the feed frame; the tick's p95 of an arm is taken over all its ticks of the trailing hour, since 60 ticks a
             minute leave a p95 that jumps by more than the limit between arms that are equal.
         floor_ms: a p95 below this counts as this, in both arms [ms].
+        paired: both arms run at once; in a switchback B is held against what A last showed.
 
     Returns:
         DataFrame[ts, symbol, delta_slippage_bps, taker_share_pct, tick_p95_regression_pct, literal_regression_pct,
@@ -37,6 +40,8 @@ def timeline(minutes: pd.DataFrame, ticks: pd.DataFrame, *, floor_ms: float = 0.
     b = minutes[minutes["arm"] == "B"].set_index(keys)
     a, b = a.align(b, join="outer", axis=0)
     p95_a, p95_b = (_hourly_p95(ticks[ticks["arm"] == arm]).reindex(a.index) for arm in ("A", "B"))
+    if not paired:
+        a, p95_a = a.groupby(level="symbol").ffill(), p95_a.groupby(level="symbol").ffill()
     with np.errstate(divide="ignore", invalid="ignore"):
         literal = (p95_b / p95_a - 1.0) * 100.0
         regression = (p95_b.clip(lower=floor_ms) / p95_a.clip(lower=floor_ms) - 1.0) * 100.0
@@ -89,12 +94,22 @@ def _hourly_p95(ticks: pd.DataFrame) -> pd.Series:
     return pd.concat(parts) if parts else pd.Series(dtype="float64", index=empty)
 
 
-def series(frame: pd.DataFrame, metric: str) -> Series:
-    """One metric of a minute frame as (int64 ns, float64) a symbol, for the gates' evaluator."""
-    return {
-        str(symbol): (_ns(part["ts"]), part[metric].to_numpy(dtype=np.float64))
-        for symbol, part in frame.groupby("symbol", observed=True)
-    }
+def series(frame: pd.DataFrame, metric: str, *, paired: bool = True) -> Series:
+    """One metric of a minute frame as (int64 ns, float64) a symbol, for the gates' evaluator.
+
+    In a switchback B rests while A runs: its stretches, over two minutes apart, are series of their own.
+    """
+    found: Series = {}
+    for symbol, part in frame.groupby("symbol", observed=True):
+        ts, values = _ns(part["ts"]), part[metric].to_numpy(dtype=np.float64)
+        if paired or not np.isfinite(values).any():
+            found[str(symbol)] = ts, values
+            continue
+        there = np.flatnonzero(~np.isnan(values))
+        for run in np.split(there, np.flatnonzero(np.diff(ts[there]) > 2 * 60_000_000_000) + 1):
+            name = f"{symbol} from {np.datetime64(int(ts[run[0]]) // 10**9, 's')}Z"
+            found[name] = ts[run[0] : run[-1] + 1], values[run[0] : run[-1] + 1]
+    return found
 
 
 def gate_lines(frame: pd.DataFrame, gates: Iterable[Gate]) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def judge(
     results = (*guards, *accept)
     hours = hours_needed(experiment, book["ab.accept.net"].limit)
     action, sentence = _action(guards, results, experiment, hours, span_s / 3600.0)
-    watched = watch(SafetyMonitor(book.values(), experiment.planned_buckets), safety, experiment.slippage)
+    watched = watch(SafetyMonitor(book.values(), experiment.planned_buckets), safety, experiment.harm)
     return StageVerdict(action, sentence, results, literal, hours, detectable(experiment), watched)
 
 
@@ -92,11 +92,12 @@ def _safety(
     for gate in book.values():
         if gate.kind != "sustained" or not gate.id.startswith("ab.safety."):
             continue
-        groups = series(safety, gate.metric)
-        if gate.metric == "delta_slippage_bps" and groups:
-            groups = harm_series(experiment.slippage, safety["ts"], BUCKET_S)
+        groups = series(safety, gate.metric, paired=experiment.paired)
+        if gate.metric in experiment.harm and groups:
+            groups = harm_series(experiment.harm[gate.metric], safety["ts"], BUCKET_S)
+            gate = gate.model_copy(update={"warmup_s": max(gate.warmup_s, 2.0 * BUCKET_S)})
         result = evaluate_grouped(gate, groups, span_s=span_s, evidence=evidence, planned_span_s=planned_s)
-        if gate.metric == "delta_slippage_bps" and result.value is not None:
+        if gate.metric in experiment.harm and result.value is not None:
             note = "value is the one-sided lower 95 % bound of B - A; the literal rule stands beside"
             result = replace(result, reason="; ".join(p for p in (result.reason, note) if p))
         results.append(result)
@@ -179,9 +180,14 @@ def _literal(
         update={"severity": "info", "title": "Literal: whole tick p95"}
     )
     value = float(experiment.net["mean"].iloc[-1]) if experiment.buckets else None
+    paired = experiment.paired
     return (
-        evaluate_grouped(slippage, series(safety, "delta_slippage_bps"), span_s=span_s, evidence=evidence),
-        evaluate_grouped(tick, series(safety, "literal_regression_pct"), span_s=span_s, evidence=evidence),
+        evaluate_grouped(
+            slippage, series(safety, "delta_slippage_bps", paired=paired), span_s=span_s, evidence=evidence
+        ),
+        evaluate_grouped(
+            tick, series(safety, "literal_regression_pct", paired=paired), span_s=span_s, evidence=evidence
+        ),
         evaluate(net, Measurement(value, experiment.buckets, window="mean over buckets", evidence=evidence)),
     )
 
@@ -244,6 +250,10 @@ def _action(
     failed = [r.id for r in results if r.blocking and r.status is Status.FAIL]
     if failed:
         return "HOLD", f"Hold: {', '.join(failed)} failed; {seen}."
+    others = [r for r in results if r.blocking and not r.passed and r.id != "ab.accept.net"]
+    if others:
+        text = ", ".join(r.id for r in others)
+        return "HOLD", f"Hold: {text} did not pass ({others[0].reason or others[0].status}); {seen}."
     more = (
         f"about {hours:.0f} h more at this spread"
         if hours is not None

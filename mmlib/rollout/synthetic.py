@@ -93,20 +93,48 @@ def judge_minutes(book: Mapping[str, Gate], net: np.ndarray, slippage: np.ndarra
     stages, minutes = slippage.shape
     hours = minutes // HOUR
     ts = np.arange(minutes, dtype=np.int64) * _NS
-    harm = _harm(slippage, hours)
-    trailing = _trailing_mean(slippage)
+    by_hour = [series.reshape(stages, hours, HOUR).mean(axis=2) for series in (net, slippage)]
     guard = book["ab.safety.slippage"]
-    rollback, literal = (
-        np.array([evaluate_series(guard, ts, row).status is Status.FAIL for row in rows])
-        for rows in (harm, trailing)
+    known = np.arange(minutes) // HOUR - 1
+    return Outcomes(
+        fires(guard, ts, harm_known(by_hour[1], hours, known)),
+        fires(guard, ts, _trailing_mean(slippage)),
+        *acceptance(book["ab.accept.net"], by_hour[0], hours),
     )
-    gate = book["ab.accept.net"]
-    hourly = net.reshape(stages, hours, HOUR).mean(axis=2)
+
+
+def fires(gate: Gate, ts_ns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Whether a sustained gate fires in each row of ``float64[stages, minutes]``, ``bool[stages]``."""
+    return np.array([evaluate_series(gate, ts_ns, row).status is Status.FAIL for row in rows], bool)
+
+
+def harm_known(buckets: np.ndarray, planned: int, known: np.ndarray) -> np.ndarray:
+    """Lower bound on the mean of ``float64[stages, n]`` buckets as it is known at each minute.
+
+    Args:
+        buckets: B minus A.
+        planned: length of the stage in buckets.
+        known: ``int64[minutes]``, the last bucket complete by then, negative before the first.
+    """
+    lower = t_sequence(buckets, planned_n=planned, alpha=ALPHA, side="lower", min_n=MIN_BUCKETS).lower
+    return np.where(known >= 0, lower[:, np.maximum(known, 0)], np.nan)
+
+
+def acceptance(
+    gate: Gate, buckets: np.ndarray, planned: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Promoted at the end, at any look; by the point rule at the end, at any full bucket: ``bool[stages]`` each.
+
+    Args:
+        gate: the comparison on net.
+        buckets: ``float64[stages, n]``, B minus A.
+        planned: length of the stage in buckets.
+    """
     below, above = (
-        t_sequence(hourly, planned_n=hours, alpha=ALPHA, side=side, min_n=MIN_BUCKETS)
+        t_sequence(buckets, planned_n=planned, alpha=ALPHA, side=side, min_n=MIN_BUCKETS)
         for side in ("lower", "upper")
     )
-    accepted = np.zeros((stages, hours), bool)
+    accepted = np.zeros(buckets.shape, bool)
     plausible = (below.mean >= gate.limit) & (below.lower > (gate.bound or 0.0))
     for stage, hour in np.argwhere(plausible):
         m = Measurement(float(below.mean[stage, hour]), int(hour) + 1, span_s=(int(hour) + 1) * 3600.0)
@@ -115,21 +143,17 @@ def judge_minutes(book: Mapping[str, Gate], net: np.ndarray, slippage: np.ndarra
         )
         accepted[stage, hour] = result.status is Status.PASS
     point = ~violates(gate, below.mean)
-    at_any_look, point_at_any_look = (np.asarray(marks.any(axis=1)) for marks in (accepted, point))
-    return Outcomes(rollback, literal, accepted[:, -1], at_any_look, point[:, -1], point_at_any_look)
-
-
-def _harm(slippage: np.ndarray, hours: int) -> np.ndarray:
-    """Lower bound known at each minute: that of the hours complete by then; NaN before the first."""
-    hourly = slippage.reshape(len(slippage), hours, HOUR).mean(axis=2)
-    lower = t_sequence(hourly, planned_n=hours, alpha=ALPHA, side="lower", min_n=MIN_BUCKETS).lower
-    known = np.full((len(slippage), hours), np.nan)
-    known[:, 1:] = lower[:, :-1]
-    return np.repeat(known, HOUR, axis=1)
+    early, point_early = (np.asarray(marks.any(axis=1)) for marks in (accepted, point))
+    return accepted[:, -1], early, point[:, -1], point_early
 
 
 def _trailing_mean(minutes: np.ndarray) -> np.ndarray:
     """Mean of the minutes of the trailing hour, as far as there are any: what the literal rule reads."""
-    total = np.cumsum(minutes, axis=1)
-    total[:, HOUR:] -= total[:, :-HOUR].copy()
-    return np.asarray(total / np.minimum(np.arange(1, minutes.shape[1] + 1), HOUR))
+    return np.asarray(trailing_sum(minutes, HOUR) / np.minimum(np.arange(1, minutes.shape[1] + 1), HOUR))
+
+
+def trailing_sum(values: np.ndarray, width: int) -> np.ndarray:
+    """Sum of each value and the ``width - 1`` before it along the last axis, as far as there are any."""
+    total = np.cumsum(values, axis=-1)
+    total[..., width:] -= total[..., :-width].copy()
+    return np.asarray(total)

@@ -124,8 +124,25 @@ def _add_steps(verbs: Any) -> None:
     dataset.add_argument("--feeds", default="", metavar="DIR", help="a desk's own feeds")
     _add_common(dataset, source=False)
 
-    ab = _verb(verbs, "ab", "run one A/B rollout stage", "finishline ab --rollout-pct 10 --duration-hours 24")
-    ab.add_argument("--rollout-pct", type=int, required=True, metavar="PCT", help="10, 50 or 100")
+    ab = _verb(
+        verbs,
+        "ab",
+        "run one A/B rollout stage, or measure how often its rules err",
+        "finishline ab --rollout-pct 10 --duration-hours 24\n  finishline ab --aa --profile demo",
+    )
+    which = ab.add_mutually_exclusive_group(required=True)
+    which.add_argument("--rollout-pct", type=int, metavar="PCT", help="10, 50 or 100")
+    which.add_argument(
+        "--aa",
+        action="store_true",
+        help="A/A: the rules on drawn stages and on replays of the control against itself; exit 1 when they err too often",
+    )
+    ab.add_argument(
+        "--runs", type=int, default=4, metavar="N", help="with --aa: replays of the control (default: 4)"
+    )
+    ab.add_argument(
+        "--stages", type=int, default=1000, metavar="N", help="with --aa: drawn stages (default: 1000)"
+    )
     ab.add_argument("--duration-hours", type=float, metavar="H", help="length [h]")
     _add_common(ab)
 
