@@ -70,7 +70,9 @@ def _ab(args: argparse.Namespace) -> int:
     if args.aa:
         return _aa(args)
     step = get_step("ab", rollout_pct=args.rollout_pct)
-    return _execute(args, [step.key], {"ab": _given(duration_hours=args.duration_hours)})
+    return _execute(
+        args, [step.key], {"ab": _given(duration_hours=args.duration_hours, treatment=args.treatment)}
+    )
 
 
 def _aa(args: argparse.Namespace) -> int:
@@ -159,6 +161,23 @@ def _baseline(args: argparse.Namespace) -> int:
     text, payload, code = verbs.validate_baseline(_workspace(args), rounds=args.rounds)
     print(json.dumps(payload, indent=2) if args.json else text)
     return code
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from mmlib.config.load import parse_sets
+    from mmlib.workflow.calibrate import Request, calibrate
+    from mmlib.workflow.params import check_symbols
+
+    asked = Request(
+        name=args.name, profile=args.profile, source=args.source,
+        symbols=check_symbols(args.symbols) if args.symbols else (), seed=args.seed, sets=parse_sets(args.set),
+        ranges=args.range, hours=args.hours, train_hours=args.train_hours, unseen_hours=args.unseen_hours,
+        trials=args.trials, workers=args.workers, scheduler=args.scheduler, resume=args.resume,
+        command=shlex.join(["finishline", *args.command]),
+    )  # fmt: skip
+    done = calibrate(_workspace(args), asked)
+    print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
+    return 0 if done.passed else 1
 
 
 def _rollback(args: argparse.Namespace) -> int:
@@ -319,6 +338,7 @@ _HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "daily": _daily,
     "readiness": _readiness,
     "baseline": _baseline,
+    "calibrate": _calibrate,
     "rollback": _rollback,
     "status": _status,
     "replay": _replay,

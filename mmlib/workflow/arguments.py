@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     _add_run(verbs)
     _add_steps(verbs)
+    _add_calibrate(verbs)
     _add_baseline(verbs)
     _add_rollback(verbs)
     _add_replay(verbs)
@@ -144,6 +145,12 @@ def _add_steps(verbs: Any) -> None:
         "--stages", type=int, default=1000, metavar="N", help="with --aa: drawn stages (default: 1000)"
     )
     ab.add_argument("--duration-hours", type=float, metavar="H", help="length [h]")
+    ab.add_argument(
+        "--treatment",
+        default="",
+        metavar="NAME",
+        help="parameters of arm B: a file of params/calibrated, or a path",
+    )
     _add_common(ab)
 
     daily = _verb(verbs, "daily", "write the daily operations report", "finishline daily --date 2025-01-15")
@@ -189,6 +196,46 @@ def _add_baseline(verbs: Any) -> None:
         help="runs of each build (default: 20; 0 compares the budgets only)",
     )
     _add_common(baseline, source=False)
+
+
+def _add_calibrate(verbs: Any) -> None:
+    text = "search the treatment's parameters on the soak's market and judge them on hours that they have not seen"
+    example = (
+        "finishline calibrate --profile demo --hours 96 --train-hours 48 --trials 96\n"
+        "  finishline calibrate --source recording:DIR --symbols ETHUSD --hours 46 --train-hours 23 --unseen-hours 23\n"
+        "  finishline calibrate --profile demo --range adaptive_spread.pnl_weight=0 --workers 8\n\n"
+        "writes params/calibrated/NAME.yaml, an override for arm B; exit 1 when it does not pass on unseen hours."
+    )
+    parser = _verb(verbs, "calibrate", text, example)
+    parser.add_argument(
+        "--name", default="treatment", metavar="NAME", help="of the result (default: treatment)"
+    )
+    for name, default, what in (
+        ("--hours", 96, "market searched [h]"),
+        ("--train-hours", 48, "to choose on, in each fold [h]"),
+        ("--unseen-hours", 24, "right after them, to be judged on [h]"),
+        ("--trials", 96, "half of them spread over the ranges, half near the best"),
+    ):
+        parser.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
+    parser.add_argument("--seed", type=int, metavar="N", help="default: that of the soak or the profile")
+    parser.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        metavar="KEY=LOW:HIGH",
+        help="another range, or KEY=VALUE to hold it",
+    )
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--scheduler", default="", metavar="URI", help="a dask scheduler, such as tcp://HOST:8786"
+    )
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep trials of before (default)",
+    )
+    _add_common(parser)
 
 
 def _add_rollback(verbs: Any) -> None:

@@ -113,7 +113,11 @@ def _planned(
         params |= {name: value for name, value in common.items() if name in known}
         params |= profile.steps.get(step.key, {})
     own = profile.steps.get(step.key, {}).get("sets", {}) if profile is not None else {}
-    merged = {**sets, **own, **options.sets}  # the command line wins over the step, the step over the profile
+    given_here = dict(options.steps.get(step.family, {}))
+    treatment = given_here.pop("treatment", "") or params.pop("treatment", "")
+    calibrated = _treatment(ws, step, treatment) if treatment else {}
+    # the command line wins over the step, the step over its treatment, that over the profile
+    merged = {**sets, **calibrated, **own, **options.sets}
     _check_config(ws, step, merged)
     given = {"source": options.source, "symbols": list(check_symbols(options.symbols)), "sets": merged}
     params |= {name: value for name, value in given.items() if value and name in known}
@@ -123,8 +127,18 @@ def _planned(
         params["source"] = absolute_source(str(params.get("source") or ""), base)
     elif "feeds" in known and source.startswith("feeds:"):
         params["feeds"] = absolute_source(source, Path.cwd()).removeprefix("feeds:")
-    params |= options.steps.get(step.family, {})
+    params |= given_here
     return Planned(step, notebook, params | dict(step.fixed) | {"workspace": "."})
+
+
+def _treatment(ws: Path, step: Step, name: str) -> dict[str, Any]:
+    from mmlib.config.treatment import treatment_sets
+
+    if step.family != "ab":
+        raise UserError(
+            f"{step.key}: treatment: {name!r}; expected none, only the A/B stages have a treatment"
+        )
+    return treatment_sets(ws, name)
 
 
 def _check_config(ws: Path, step: Step, sets: Mapping[str, Any]) -> None:
