@@ -276,6 +276,22 @@ def columns_that_go_away(lines: Lines, rng: random.Random) -> bytes:
     return whole([*lines[:half], *(changed(line, **gone) for line in lines[half:])])
 
 
+# --- compressed ---
+
+
+@damage(bad=0, suffix=".gz")
+def zipped_again(lines: Lines, rng: random.Random) -> bytes:
+    half = len(lines) // 2
+    return gzip.compress(whole(lines[:half])) + gzip.compress(whole(lines[half:]))
+
+
+@damage(bad=0, suffix=".zst")
+def zipped_by_zstd(lines: Lines, rng: random.Random) -> bytes:
+    half = len(lines) // 2
+    packer = zstandard.ZstdCompressor()
+    return packer.compress(whole(lines[:half])) + packer.compress(whole(lines[half:]))
+
+
 def unpacked(data: bytes, suffix: str) -> bytes:
     """The text of a damaged file."""
     if suffix == ".gz":

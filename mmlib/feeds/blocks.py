@@ -40,6 +40,7 @@ def read_blocks(source: Path | BinaryIO, kind: Kind, block_bytes: int = BLOCK_BY
         OSError: the file cannot be read.
     """
     before = 0  # lines of the blocks before
+    torn = False
     stream = FeedStream(source, block_bytes)
     for raw in stream:
         table, bad, lines = decode(kind, raw)
@@ -48,5 +49,6 @@ def read_blocks(source: Path | BinaryIO, kind: Kind, block_bytes: int = BLOCK_BY
         bad = [replace(entry, line=entry.line + before) for entry in bad]
         yield Block(frame, bad, len(frame) + len(bad))
         before += lines
-    if stream.broken:
+        torn = raw.torn
+    if stream.broken and not torn:
         yield Block(empty_frame(kind), [BadLine(before + 1, f"{stream.broken}{CUT_SHORT}", "")], 1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import zstandard
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 
 from mmlib.core.words import SLACK
 
@@ -23,7 +23,7 @@ SUFFIXES = ("", ".gz", ".zst")
 _KEPT = 200  # bytes of a line that is too long
 _BLINK = 1 << 16  # bytes looked at in one go for a line break
 _BREAK = 10
-_BROKEN: tuple[Any, ...] = (EOFError, zlib.error, igzip.BadGzipFile, isal_zlib.error, zstandard.ZstdError)
+_BROKEN: tuple[Any, ...] = (EOFError, zlib.error, isal_zlib.error, zstandard.ZstdError)
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -72,23 +72,11 @@ class _Counted(io.RawIOBase):
         self._file.close()
 
 
-class _Gzip:
-    """Decompressed bytes of a file, all of them up to where it is damaged."""
+class _Unpacked:
+    """Decompressed bytes of a file, all up to where it ends early; the libraries' own readers keep part back then."""
 
-    def __init__(self, raw: _Counted) -> None:
-        self._file = igzip.IGzipFile(fileobj=io.BufferedReader(raw, 1 << 20), mode="rb")
-
-    def readinto(self, view: memoryview) -> int:
-        data = self._file.read1(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-
-class _Zstandard:
-    """Decompressed bytes of a file; unlike the library's own reader it says when the file ends within a frame."""
-
-    def __init__(self, raw: _Counted) -> None:
-        self._raw, self._frame = raw, zstandard.ZstdDecompressor().decompressobj()
+    def __init__(self, raw: _Counted, new_frame: Callable[[], Any]) -> None:
+        self._raw, self._new, self._frame = raw, new_frame, new_frame()
         self._held = memoryview(b"")
         self._begun = False
 
@@ -96,7 +84,8 @@ class _Zstandard:
         while not self._held:
             packed = self._frame.unused_data if self._frame.eof else b""
             if self._frame.eof:
-                self._frame, self._begun = zstandard.ZstdDecompressor().decompressobj(), False
+                self._frame, self._begun = self._new(), False
+                packed = packed.lstrip(b"\0")  # gzip files may be padded
             packed = packed or self._raw.read(_BLINK) or b""
             if not packed:
                 if self._begun:
@@ -196,9 +185,9 @@ def _opened(source: Path | BinaryIO, raw: _Counted) -> Any:
     """What gives the lines' bytes by ``readinto``."""
     suffix = source.suffix if isinstance(source, Path) else ""
     if suffix == ".gz":
-        return _Gzip(raw)
+        return _Unpacked(raw, lambda: isal_zlib.decompressobj(31))
     if suffix == ".zst":
-        return _Zstandard(raw)
+        return _Unpacked(raw, lambda: zstandard.ZstdDecompressor().decompressobj())
     return raw
 
 
