@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
+
+from mmlib.config.incidents import parse_incident
 
 
 class Section(BaseModel):
@@ -231,6 +233,19 @@ class Market(Section):
     regime: Literal["calm", "normal", "stressed"] = _key("normal", "", "how volatile the simulated market is")
 
 
+class Rehearsal(Section):
+    """Incidents that are scripted into a session, to see that each trips the gate it should."""
+
+    incidents: list[str] = _key([], "", "such as [latency_spike@2h:30m:300]")
+
+    @field_validator("incidents")
+    @classmethod
+    def _readable(cls, value: list[str]) -> list[str]:
+        for text in value:
+            parse_incident(text)
+        return value
+
+
 class InstrumentRules(Section):
     """Trading rules of one symbol."""
 
@@ -273,6 +288,7 @@ class Config(Section):
     latency: Latency = Latency()
     fill_model: FillModel = FillModel()
     market: Market = Market()
+    rehearsal: Rehearsal = Rehearsal()
     instruments: dict[str, InstrumentRules] = Field(
         {},
         description="trading rules by symbol; a symbol that is absent has them inferred from its recording",
@@ -316,6 +332,8 @@ def expectation(field: FieldInfo) -> str:
     text = (
         names.get(kind, "")
         if isinstance(kind, type)
+        else "a list of texts"
+        if kind == list[str]
         else " or ".join(names.get(v, str(v)) for v in get_args(kind))
     )
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core import stages
+from mmlib.core import incidents, stages
 from mmlib.core._jit import clock_ns
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, has_both_sides
@@ -181,6 +181,10 @@ def begin_tick(market, params):
     stages.fetch_md(market, params)
     control["decide_ns"] = control["start_ns"] + control["refresh_ns"]
     control["errors"] = 0
+    if len(market.incidents) > 0:
+        unit = stages.hash_unit(control["seed"] + np.uint64(2), control["tick_index"])
+        control["decide_ns"] += incidents.stall_ns(market.incidents, control["start_ns"], unit)
+        control["errors"] += incidents.refusals(market.incidents, control["start_ns"], unit)
     if control["cache_age_ns"] > params["max_age_ns"]:
         control["errors"] += 1  # the stream is silent: the refresh brings nothing new
     control["fetch_measured_ns"] = clock_ns(market.timespec) - t0
@@ -249,7 +253,7 @@ def end_tick(market, arms, ticks, rss_mb):
         if whole:
             width = (book.top[BEST_ASK] - book.top[BEST_BID]) * params["tick_size"]
             row["spread_bps"] = width / stats["mid"] * 1e4
-        row["rss_mb"] = rss_mb
+        row["rss_mb"] = rss_mb + incidents.leaked_mb(market.incidents, control["start_ns"])
         row["errors"] = control["errors"]
         row["arm"] = arm
         row["cache_hit"] = control["cache_hit"]

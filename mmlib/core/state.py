@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmlib.core.book import Book, empty_book, grow_book
+from mmlib.core.incidents import no_incidents
 
 SLOTS = 16  # own orders an arm can have at once, in-flight ones included
 BUS = 64  # messages a bus can hold
@@ -207,6 +208,7 @@ class Market(NamedTuple):
         control: CONTROL[1].
         refresh_ms: float64[m], quantile table of a synchronous refresh.
         timespec: int64[2], scratch of the clock.
+        incidents: incidents.INCIDENT[i], what was scripted.
     """
 
     exchange: Book
@@ -215,6 +217,7 @@ class Market(NamedTuple):
     control: Any
     refresh_ms: Any
     timespec: Any
+    incidents: Any
 
 
 class Arms(NamedTuple):
@@ -239,8 +242,10 @@ class Arms(NamedTuple):
     quote: Any
 
 
-def new_market(capacity_ticks: int, refresh_ms: np.ndarray, seed: int) -> Market:
-    """Fresh shared state for a book of ``capacity_ticks`` ticks."""
+def new_market(
+    capacity_ticks: int, refresh_ms: np.ndarray, seed: int, incidents: np.ndarray | None = None
+) -> Market:
+    """Fresh shared state for a book of ``capacity_ticks`` ticks; ``incidents`` is ``INCIDENT[i]``, None for none."""
     stats = np.zeros(1, STATS)
     stats["mid"] = np.nan
     control = np.zeros(1, CONTROL)
@@ -252,6 +257,7 @@ def new_market(capacity_ticks: int, refresh_ms: np.ndarray, seed: int) -> Market
         control,
         np.ascontiguousarray(refresh_ms, dtype=np.float64),
         np.zeros(2, np.int64),
+        no_incidents() if incidents is None else np.ascontiguousarray(incidents),
     )
 
 

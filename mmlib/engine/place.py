@@ -17,8 +17,9 @@ from mmlib.feeds.sidecar import read_sidecar
 def claimed(feeds: Path, *, keep: bool = False) -> Iterator[Path]:
     """Hold ``feeds`` for one session and hand out the directory beside it to write into.
 
-    The claim is a file lock, so that it ends with its process, however that ends. The directory is empty, and what a failed
-    session wrote goes; with ``keep`` both stay, for a session that can go on where it was cut off.
+    The claim is a file lock, so that it ends with its process, however that ends. The directory is empty, and what a session
+    wrote that met bad input or a full disk goes; one that was interrupted can go on. With ``keep`` what is there stays in
+    every case.
 
     Raises:
         UserError: another session is at work there, files there are not a session's of ours, or the place cannot be
@@ -47,11 +48,10 @@ def claimed(feeds: Path, *, keep: bool = False) -> Iterator[Path]:
             raise _unwritable(partial, exc) from exc
         try:
             yield partial
-        except BaseException:
-            if keep:
-                raise
-            with suppress(OSError):
-                _remove(partial)  # half a session is nobody's, and a full disk needs the room
+        except UserError:
+            if not keep:
+                with suppress(OSError):
+                    _remove(partial)  # half a session is nobody's, and a full disk needs the room
             raise
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,96 +14,35 @@ import numpy as np
 from mmlib._io import UserError
 from mmlib.config.models import Config
 from mmlib.dtypes import Grade
-from mmlib.engine.orphan import end_with_parent
-from mmlib.engine.params import arm_params
+from mmlib.engine import checkpoint
+from mmlib.engine.crew import NEVER_NS, Progress, Rows, workers
+from mmlib.engine.parts import read_part
 from mmlib.engine.place import claimed, listed, swap
-from mmlib.engine.realtime import recorded
-from mmlib.engine.replay import replay_symbol
+from mmlib.engine.spec import SessionSpec, SymbolRun, scripted
+from mmlib.engine.symbol import Job, Outcome
+from mmlib.engine.watch import Firing
 from mmlib.feeds.sidecar import NAME as SIDECAR
 from mmlib.feeds.sidecar import read_sidecar, write_sidecar
-from mmlib.feeds.writer import FeedWriter
-from mmlib.market.source import open_source, parse_uri
+from mmlib.gates.spec import Gate
+from mmlib.market.source import parse_uri
 
-_S = 1_000_000_000
-_WARM_UP_S = 600  # the window counts from the first tick, for which the book must be whole
-Progress = Callable[[str, float], None]
-"""Takes a symbol and the share of its window that is done, 0 to 1."""
+__all__ = ["Progress", "Session", "SessionSpec", "SymbolRun", "obtain_feeds", "repeat_session", "run_session"]
 
-
-@dataclass(frozen=True)
-class SessionSpec:
-    """What to run.
-
-    Attributes:
-        uri: ``simulated`` or ``recording:PATH``.
-        symbols: what to quote.
-        arms: ``("A",)`` for the bot as configured, ``("A", "B")`` for control and treatment on the same market.
-        duration_s: length of the window [s]; a shorter recording ends it earlier.
-        offset_s: where the window starts after ``start_ns`` (simulated) or after the recording's first event [s].
-        start_ns: start of simulated time; recordings have their own.
-        seed: of the simulator, modelled latencies and trace sampling.
-    """
-
-    uri: str
-    symbols: tuple[str, ...]
-    arms: tuple[str, ...]
-    duration_s: float
-    offset_s: float = 0.0
-    start_ns: int = 0
-    seed: int = 0
-
-    @classmethod
-    def plan(
-        cls,
-        uri: str,
-        symbols: Sequence[str],
-        arms: Sequence[str],
-        duration_s: float,
-        *,
-        start_ns: int | None,
-        seed: int,
-        simulated_offset_s: float = 0.0,
-        recording_offset_s: float = 0.0,
-    ) -> SessionSpec:
-        """A session whose window starts at one offset in simulated time and at another in a recording."""
-        offset = simulated_offset_s if parse_uri(uri)[0] == "simulated" else recording_offset_s
-        return cls(uri, tuple(symbols), tuple(arms), duration_s, offset, start_ns or 0, seed)
-
-
-@dataclass(frozen=True)
-class SymbolRun:
-    """What one symbol's replay was made from and came to."""
-
-    symbol: str
-    grade: Grade
-    source_sha256: str
-    description: str
-    refresh_label: str
-    tick_size: float
-    lot_size: float
-    first_ns: int
-    last_ns: int
-    events: int
-    ticks: int
-    fills: int
-    seconds: float
-    quality: dict[str, int]
-
-    @property
-    def span_s(self) -> float:
-        """Market time covered [s]."""
-        return max(self.last_ns - self.first_ns, 0) / _S
+CHECKPOINT_S = 2.0
+"""Wall time between two checkpoints of a symbol [s]."""
+_PARTS = "parts"
 
 
 @dataclass(frozen=True)
 class Session:
-    """A finished session."""
+    """A finished session; ``halted`` holds the stop criteria that ended it early, all at the same minute."""
 
     spec: SessionSpec
     feeds: Path
     runs: tuple[SymbolRun, ...]
     started: str
     finished: str
+    halted: tuple[Firing, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -134,144 +71,134 @@ def run_session(
     *,
     quarantine: Path | None = None,
     progress: Progress | None = None,
+    stops: Sequence[Gate] = (),
+    resume: bool = False,
+    checkpoint_s: float = CHECKPOINT_S,
 ) -> Session:
     """Run the bot over a source and leave its feeds in ``feeds``.
 
     The feeds are written beside and swapped in when the session is whole; the feeds of the session before are kept in
     ``<feeds>.previous``. Symbols run in parallel processes as ``async_batch`` says.
 
+    Args:
+        spec, config: what to run, and how.
+        feeds: where the feeds go.
+        quarantine: where lines of a recording that cannot be read are kept.
+        progress: is told how far each symbol came.
+        stops: criteria that end the session at once, for all symbols at the end of the same simulated minute.
+        resume: go on with a session that was killed or interrupted at this place; its feeds are then those of one that
+            never was. Without such a session a new one begins; one that had ended already is returned as it is.
+        checkpoint_s: wall time between two checkpoints of a symbol [s].
+
     Raises:
-        UserError: the source cannot be read, another session is writing ``feeds``, or it holds files that no session
-            of ours wrote.
+        UserError: the source cannot be read, another session is writing ``feeds``, it holds files that no session of ours
+            wrote, or what is to be resumed began differently.
     """
     if parse_uri(spec.uri)[0] == "live":
         from mmlib.engine.realtime.run import run_live
 
         return run_live(spec, config, feeds)
-    started = _now()
-    with claimed(feeds) as partial:
-        jobs = [_Job(spec, symbol, config, partial, quarantine) for symbol in spec.symbols]
-        workers = min(config.async_batch.max_parallel_symbols, len(jobs)) if config.async_batch.enabled else 1
-        runs = (
-            _in_parallel(jobs, workers, progress)
-            if workers > 1
-            else [_run_symbol(job, progress) for job in jobs]
-        )
-        session = Session(spec, feeds, tuple(runs), started, _now())
-        write_sidecar(partial, {**sidecar_of(session, config), "files": listed(partial)})
-        swap(partial, feeds)
-    return session
+    identity = _identity(spec, config, stops)
+    with claimed(feeds, keep=resume) as partial:
+        ended = _ended(partial, feeds, identity) if resume else None
+        if ended is None:
+            started = _begin(partial, identity)
+            jobs = [
+                Job(
+                    spec, config, symbol, k, partial / _PARTS / symbol, quarantine, tuple(stops), checkpoint_s
+                )
+                for k, symbol in enumerate(spec.symbols)
+            ]
+            most = config.async_batch.max_parallel_symbols if config.async_batch.enabled else 1
+            with workers(min(most, len(jobs)), jobs, progress) as crew:
+                ended = _settled(spec, feeds, jobs, crew.outcomes(), started, config)
+                rows: Rows = {
+                    "ticks": [run.ticks for run in ended.runs],
+                    "fills": [run.fills for run in ended.runs],
+                }
+                crew.merge(partial, spec.symbols, spec.arms, rows)
+            write_sidecar(
+                partial, {**sidecar_of(ended, config), "identity": identity, "files": listed(partial)}
+            )
+        if partial.exists():
+            _clear(partial)
+            swap(partial, feeds)
+    return ended
 
 
-@dataclass(frozen=True)
-class _Job:
-    spec: SessionSpec
-    symbol: str
-    config: Config
-    directory: Path
-    quarantine: Path | None
+def _identity(spec: SessionSpec, config: Config, stops: Sequence[Gate]) -> dict[str, Any]:
+    """Everything that decides what a session writes, durations that are measured aside."""
+    return {
+        "spec": asdict(spec) | {"symbols": list(spec.symbols), "arms": list(spec.arms)},
+        "config": config.model_dump(mode="json"),
+        "stops": {gate.id: gate.model_dump(mode="json") for gate in stops},
+        "code": checkpoint.code_sha256(),
+    }
 
 
-def _run_symbol(job: _Job, progress: Progress | None = None) -> SymbolRun:
-    """Replay one symbol; runs in a process of its own when symbols run in parallel."""
-    began = time.monotonic()
-    spec, config = job.spec, job.config
-    kind, rest = parse_uri(spec.uri)
-    if kind == "recording" and spec.offset_s == 0.0 and recorded.fits(Path(rest).expanduser(), config):
-        return _run_recorded(job, Path(rest).expanduser(), began)
-    source = open_source(
-        spec.uri,
-        job.symbol,
-        seed=spec.seed,
-        start_ns=spec.start_ns + int(spec.offset_s * _S),
-        instruments={name: (rule.tick_size, rule.lot_size) for name, rule in config.instruments.items()},
-        latency=config.latency.model_dump(),
-        market=config.market.model_dump(),
-        quarantine_dir=job.quarantine / job.symbol if job.quarantine else None,
-    )
-    start = source.start_ns if spec.uri == "simulated" else source.start_ns + int(spec.offset_s * _S)
-    end = start + int(spec.duration_s * _S)
-    reached: list[int] = []  # time of the first tick, end of the last
+def _begin(partial: Path, identity: dict[str, Any]) -> str:
+    """Make ``partial`` the place of this session, or go on with the same one; when it was started.
 
-    with FeedWriter(job.directory, job.symbol, spec.arms) as writer:
-
-        def sink(ticks: np.ndarray, fills: np.ndarray, now_ns: int) -> None:
-            writer.ticks(ticks)
-            writer.fills(fills)
-            if len(ticks):
-                last = int(ticks["ts_ns"][-1]) + config.pipeline.tick_interval_ms * 1_000_000
-                reached[:] = [reached[0] if reached else int(ticks["ts_ns"][0]), last]
-            if progress is not None:
-                progress(job.symbol, min(max((now_ns - start) / max(end - start, 1), 0.0), 1.0))
-
-        counts = replay_symbol(
-            source.chunks(start, end + _WARM_UP_S * _S),
-            arm_params(config, source.instrument, spec.arms),
-            source.refresh_ms,
-            start_ns=start,
-            end_ns=end,
-            seed=spec.seed,
-            sink=sink,
-        )
-    extra = {"out_of_range": counts.out_of_range, "dropped_orders": counts.dropped_orders}
-    return SymbolRun(
-        symbol=job.symbol,
-        grade=source.grade,
-        source_sha256=source.sha256,
-        description=source.description,
-        refresh_label=source.refresh_label,
-        tick_size=source.instrument.tick_size,
-        lot_size=source.instrument.lot_size,
-        first_ns=reached[0] if reached else start,
-        last_ns=reached[1] if reached else start,
-        events=counts.events,
-        ticks=counts.ticks,
-        fills=counts.fills,
-        seconds=round(time.monotonic() - began, 3),
-        quality={key: int(value) for key, value in {**source.quality, **extra}.items()},
-    )
+    Raises:
+        UserError: what is there began differently.
+    """
+    begun = checkpoint.read_identity(partial)
+    if begun is None:
+        begun = {"identity": identity, "started": _now()}
+        checkpoint.keep_identity(partial, begun)
+    checkpoint.same_identity(partial, begun["identity"], identity)
+    return str(begun["started"])
 
 
-def _run_recorded(job: _Job, path: Path, began: float) -> SymbolRun:
-    """Replay one symbol of a live session's recording, tick by tick as the session had them."""
-    spec = job.spec
-    with FeedWriter(job.directory, job.symbol, spec.arms) as writer:
+def _ended(partial: Path, feeds: Path, identity: dict[str, Any]) -> Session | None:
+    """The same session if it had ended already: killed between its last line and the swap, or not killed at all."""
+    for place in (partial, feeds):
+        stated = read_sidecar(place) if place.is_dir() else None
+        if stated is not None and stated.get("identity") == identity and "runs" in stated:
+            if place == feeds:
+                partial.rmdir()
+            runs = tuple(SymbolRun.from_dict(one) for one in stated["runs"])
+            halted = tuple(Firing.from_dict(one) for one in stated["halted"])
+            spec = _spec_of(stated)
+            return Session(spec, feeds, runs, stated["started"], stated["finished"], halted)
+    return None
 
-        def sink(ticks: np.ndarray, fills: np.ndarray) -> None:
-            writer.ticks(ticks)
-            writer.fills(fills)
 
-        done = recorded.replay_session(
-            path, job.symbol, job.config, spec.arms, seed=spec.seed, sink=sink, duration_s=spec.duration_s
-        )
-    return SymbolRun(
-        symbol=job.symbol,
-        grade=done.grade,
-        source_sha256=done.sha256,
-        description=f"session recording {path.name}, {done.lines} lines",
-        refresh_label=recorded.REFRESH_LABEL,
-        tick_size=done.instrument.tick_size,
-        lot_size=done.instrument.lot_size,
-        first_ns=done.first_ns,
-        last_ns=done.last_ns,
-        events=done.rows,
-        ticks=done.ticks,
-        fills=done.fills,
-        seconds=round(time.monotonic() - began, 3),
-        quality={"lines": done.lines},
+def _clear(partial: Path) -> None:
+    """Leave nothing but the feeds and their sidecar."""
+    shutil.rmtree(partial / _PARTS, ignore_errors=True)
+    (partial / checkpoint.IDENTITY).unlink(missing_ok=True)
+
+
+def _settled(
+    spec: SessionSpec,
+    feeds: Path,
+    jobs: Sequence[Job],
+    outcomes: Sequence[Outcome],
+    started: str,
+    config: Config,
+) -> Session:
+    """The session that the symbols' outcomes amount to: what lies behind the first halt does not count."""
+    firings = [one for outcome in outcomes for one in outcome.fired]
+    halt_ns = min((one.halt_ns for one in firings), default=NEVER_NS)
+    runs = [
+        _until(outcome.run, job.home, halt_ns, config.pipeline.tick_interval_ms * 1_000_000)
+        for job, outcome in zip(jobs, outcomes, strict=True)
+    ]
+    return Session(
+        spec, feeds, tuple(runs), started, _now(), tuple(f for f in firings if f.halt_ns == halt_ns)
     )
 
 
-def _in_parallel(jobs: Sequence[_Job], workers: int, progress: Progress | None) -> list[SymbolRun]:
-    """Run jobs in ``workers`` fresh processes; results in the order of the jobs."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context, initializer=end_with_parent) as pool:
-        futures = {pool.submit(_run_symbol, job): job.symbol for job in jobs}
-        for future in as_completed(futures):
-            future.result()
-            if progress is not None:
-                progress(futures[future], 1.0)
-        return [future.result() for future in futures]
+def _until(run: SymbolRun, home: Path, halt_ns: int, interval_ns: int) -> SymbolRun:
+    """A symbol's run as far as it counts."""
+    ticks = np.maximum.accumulate(read_part(home, "ticks", run.ticks)["ts_ns"])
+    fills = np.maximum.accumulate(read_part(home, "fills", run.fills)["ts_ns"])
+    ticks, n_fills = ticks[: np.searchsorted(ticks, halt_ns)], int(np.searchsorted(fills, halt_ns))
+    first, last = (
+        (int(ticks[0]), int(ticks[-1]) + interval_ns) if len(ticks) else (run.first_ns, run.first_ns)
+    )
+    return replace(run, ticks=len(ticks), fills=n_fills, first_ns=first, last_ns=last)
 
 
 def sidecar_of(session: Session, config: Config) -> dict[str, Any]:
@@ -286,7 +213,10 @@ def sidecar_of(session: Session, config: Config) -> dict[str, Any]:
         "seed": spec.seed,
         "started": session.started,
         "finished": session.finished,
-        "complete": True,
+        "complete": not session.halted,
+        "halted": [one.to_dict() for one in session.halted],
+        "incidents": [str(one) for one in scripted(config.rehearsal.incidents)],
+        "runs": [run.to_dict() for run in session.runs],
         "tick_interval_ms": config.pipeline.tick_interval_ms,
         "refresh_latency": "; ".join(labels),
         "quality": {run.symbol: run.quality for run in session.runs},
@@ -303,15 +233,29 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def obtain_feeds(spec: SessionSpec, config: Config, feeds: Path, *, quarantine: Path | None = None) -> Path:
+def obtain_feeds(
+    spec: SessionSpec,
+    config: Config,
+    feeds: Path,
+    *,
+    quarantine: Path | None = None,
+    stops: Sequence[Gate] = (),
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Path:
     """Directory of the feeds that a step works on: a desk's own (``feeds:DIR``), or those of a session run now.
+
+    The arguments are those of `run_session`.
 
     Raises:
         UserError: as ``run_session``; or a desk's directory that does not exist.
     """
     kind, rest = parse_uri(spec.uri)
     if kind != "feeds":
-        return run_session(spec, config, feeds, quarantine=quarantine).feeds
+        done = run_session(
+            spec, config, feeds, quarantine=quarantine, stops=stops, resume=resume, progress=progress
+        )
+        return done.feeds
     directory = Path(rest).expanduser()
     if not directory.is_dir():
         raise UserError(f"{directory}: no such directory; expected feeds as feeds:DIR")
@@ -330,9 +274,13 @@ def repeat_session(feeds: Path, target: Path) -> Path:
     if sidecar is None or "spec" not in sidecar:
         raise UserError(f"{feeds / SIDECAR}: names no session to repeat; expected feeds of a session of ours")
     try:
-        stated = dict(sidecar["spec"])
-        spec = SessionSpec(**{**stated, "symbols": tuple(stated["symbols"]), "arms": tuple(stated["arms"])})
+        spec = _spec_of(sidecar)
         config = Config.model_validate(sidecar["config"])
     except (KeyError, TypeError, ValueError) as exc:
         raise UserError(f"{feeds / SIDECAR}: spec, config: expected them as the session wrote them") from exc
     return run_session(spec, config, target).feeds
+
+
+def _spec_of(sidecar: dict[str, Any]) -> SessionSpec:
+    stated = dict(sidecar["spec"])
+    return SessionSpec(**{**stated, "symbols": tuple(stated["symbols"]), "arms": tuple(stated["arms"])})

@@ -20,24 +20,26 @@ from mmlib.feeds.timestamps import DAY_NS, day_text
 
 
 class FeedWriter:
-    """Appends one symbol's ticks and fills to the daily files of a directory.
+    """Appends ticks and fills to the daily files of a directory.
 
     Each chunk of lines is one locked append, so that writers of several symbols or processes share a file. A
     torn last line that a crash left is closed first, so that it stays one bad line.
 
     Args:
         directory: where the files go; made when missing.
-        symbol: what the ``symbol`` field says; 1 to 64 characters without braces.
+        symbols: what the ``symbol`` field says, one name or several by index; 1 to 64 characters without braces.
         arms: arm names by index.
 
     Raises:
         UserError: the directory cannot be written, or the symbol cannot be a symbol.
     """
 
-    def __init__(self, directory: Path, symbol: str, arms: Sequence[str] = dtypes.ARMS) -> None:
+    def __init__(
+        self, directory: Path, symbols: str | Sequence[str], arms: Sequence[str] = dtypes.ARMS
+    ) -> None:
         self.directory = directory
-        self.symbol = symbol
-        self._makers = {kind: LineMaker(kind, [symbol], arms) for kind in KINDS}
+        names = [symbols] if isinstance(symbols, str) else symbols
+        self._makers = {kind: LineMaker(kind, names, arms) for kind in KINDS}
         self._open: dict[Kind, tuple[int, int]] = {}  # kind -> (day, file descriptor)
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -45,20 +47,34 @@ class FeedWriter:
             raise _unwritable(directory, exc) from exc
 
     def ticks(self, records: np.ndarray) -> None:
-        """Append ``TICK[n]`` records; NaN and inf become null.
-
-        Raises:
-            UserError: a file cannot be written; what was written before the call stays whole.
-        """
-        self._write("ticks", records)
+        """`write` ticks of the first symbol."""
+        self.write("ticks", records)
 
     def fills(self, records: np.ndarray) -> None:
-        """Append ``FILL[n]`` records; NaN and inf become null.
+        """`write` fills of the first symbol."""
+        self.write("fills", records)
+
+    def write(self, kind: Kind, records: np.ndarray, symbol: np.ndarray | int = 0) -> None:
+        """Append ``TICK[n]`` or ``FILL[n]`` records of symbols ``int64[n]``, or of one; NaN and inf become null.
 
         Raises:
             UserError: a file cannot be written; what was written before the call stays whole.
         """
-        self._write("fills", records)
+        which = np.broadcast_to(np.asarray(symbol), len(records))
+        for day, part in _by_day(records):
+            self._append(kind, day, self._makers[kind].lines(records[part], which[part]))
+
+    def begin(self, kind: Kind) -> None:
+        """Remove the directory's files of a kind.
+
+        Raises:
+            UserError: one cannot be removed.
+        """
+        for path in self.directory.glob(f"{FILE_STEM[kind]}_*.jsonl"):
+            try:
+                path.unlink()
+            except OSError as exc:
+                raise _unwritable(path, exc) from exc
 
     def close(self) -> None:
         """Flush to disk and close; closing twice is allowed."""
@@ -73,10 +89,6 @@ class FeedWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _write(self, kind: Kind, records: np.ndarray) -> None:
-        for day, part in by_day(records):
-            self._append(kind, day, self._makers[kind].lines(part))
 
     def _append(self, kind: Kind, day: int, data: memoryview) -> None:
         fd = self._file(kind, day)
@@ -118,14 +130,14 @@ def _finish(fd: int, directory: Path) -> None:
         os.close(fd)
 
 
-def by_day(records: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Records cut where the UTC day of ``ts_ns`` changes and into blocks, in their own order: day number and records."""
+def _by_day(records: np.ndarray) -> list[tuple[int, slice]]:
+    """Day number and rows, cut where the UTC day of ``ts_ns`` changes and into blocks, in their own order."""
     if len(records) == 0:
         return []
     days = records["ts_ns"] // DAY_NS
     cuts = np.union1d(np.flatnonzero(np.diff(days)) + 1, np.arange(0, len(records), BLOCK))
     edges = [*cuts.tolist(), len(records)]
-    return [(int(days[first]), records[first:last]) for first, last in pairwise(edges)]
+    return [(int(days[first]), slice(first, last)) for first, last in pairwise(edges)]
 
 
 def _locked_append(fd: int, data: memoryview) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.core.histogram import Histogram
-from mmlib.dtypes import STAGES
+from mmlib.dtypes import STAGES, GuardLevel
 from mmlib.metrics.grid import (
     SECOND_NS,
     Bins,
@@ -29,7 +29,7 @@ STAGE_COLUMNS: dict[str, str] = {**{stage: f"{stage}_ms" for stage in STAGES}, "
 HOUR_S = 3600.0
 _SERIES = (
     *("n_ticks", "n_fills", "hit_ratio", "deadline_miss_pct", "tick_total_p95_ms", "fetch_md_p95_ms"),
-    *("errors_per_min", "breaker_open_s", "rss_mb", "rss_slope_mb_per_h"),
+    *("errors_per_min", "breaker_open_s", "guard_hard_pct", "rss_mb", "rss_slope_mb_per_h"),
     *("taker_share_pct", "slippage_bps", "net_bps"),
 )
 _COUNTS = ("n_ticks", "n_fills")
@@ -134,6 +134,7 @@ def _tick_columns(bins: Bins, ticks: pd.DataFrame, interval_s: float) -> dict[st
         "fetch_md_p95_ms": bins.quantile(ticks["fetch_md_ms"].to_numpy(np.float64), 0.95),
         "errors_per_min": bins.total(ticks["errors"].to_numpy(np.float64)) * (60.0 / interval_s),
         "breaker_open_s": bins.maximum(open_seconds(ns(ticks["ts"]), ticks["breaker_open"].to_numpy())),
+        "guard_hard_pct": 100.0 * bins.mean(ticks["guard_level"].to_numpy() == GuardLevel.HARD),
         "rss_mb": bins.maximum(rss),
         "rss_slope_mb_per_h": trailing_slope(rss_mean, _hour_width(interval_s)) * HOUR_S / interval_s,
     }
