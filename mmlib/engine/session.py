@@ -42,8 +42,8 @@ class Session:
     runs: tuple[SymbolRun, ...]
     started: str
     finished: str
-    halted: tuple[Firing, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    halted: tuple[Firing, ...] = ()
 
     @property
     def grade(self) -> Grade:
@@ -160,7 +160,7 @@ def _ended(partial: Path, feeds: Path, identity: dict[str, Any]) -> Session | No
             runs = tuple(SymbolRun.from_dict(one) for one in stated["runs"])
             halted = tuple(Firing.from_dict(one) for one in stated["halted"])
             spec = _spec_of(stated)
-            return Session(spec, feeds, runs, stated["started"], stated["finished"], halted)
+            return Session(spec, feeds, runs, stated["started"], stated["finished"], halted=halted)
     return None
 
 
@@ -186,7 +186,7 @@ def _settled(
         for job, outcome in zip(jobs, outcomes, strict=True)
     ]
     return Session(
-        spec, feeds, tuple(runs), started, _now(), tuple(f for f in firings if f.halt_ns == halt_ns)
+        spec, feeds, tuple(runs), started, _now(), halted=tuple(f for f in firings if f.halt_ns == halt_ns)
     )
 
 
