@@ -59,7 +59,12 @@ def _dataset(args: argparse.Namespace) -> int:
 
     check_range(args.from_ts, args.to_ts, ("--from", "--to"))
     params = _given(
-        from_ts=args.from_ts, to_ts=args.to_ts, interval_min=args.interval_min, feeds=_feeds(args)
+        from_ts=args.from_ts,
+        to_ts=args.to_ts,
+        interval_min=args.interval_min,
+        feeds=_feeds(args),
+        workers=args.workers,
+        scheduler=args.scheduler,
     )
     return _execute(args, ["dataset"], {"dataset": params})
 

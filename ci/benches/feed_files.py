@@ -16,6 +16,7 @@ SYMBOLS = tuple(
 FIRST_DAY = datetime(2025, 1, 15, tzinfo=UTC)
 _START_NS = int(FIRST_DAY.timestamp()) * 1_000_000_000
 _STAGE_MS = {"fetch_md": 6.0, "spread": 0.2, "guards": 0.1, "inventory": 0.1, "queue_aware": 0.4, "emit": 2.0}
+_FIRST_ID = 1_000_000_000  # its first digit is changed from day to day
 _BATCH = 600  # seconds that a symbol's session appends at once
 
 
@@ -56,7 +57,7 @@ def fill_rows(rng: np.random.Generator, ticks: np.ndarray, n: int, first_id: int
     rows["liquidity"] = rng.random(n) < 0.05
     rows["fee"] = rows["price"] * rows["qty"] * np.where(rows["liquidity"] == 1, 4e-4, -0.5e-4)
     rows["queue_ahead_qty"], rows["latency_ms"] = rng.lognormal(size=n), rng.lognormal(2.0, 0.3, n)
-    rows["order_id"] = rows["fill_id"] = first_id + np.arange(n)
+    rows["order_id"] = rows["fill_id"] = _FIRST_ID + first_id + np.arange(n)
     return rows
 
 
@@ -91,5 +92,5 @@ def _copy_day(directory: Path, stem: str, day: int) -> None:
         while block := b"".join(lines.readlines(1 << 24)):
             block = block.replace(old, new)
             copy.write(
-                block.replace(b'"fill_id":', f'"fill_id":{day}'.encode()) if stem == "fills" else block
+                block.replace(b'"fill_id":1', f'"fill_id":{day + 1}'.encode()) if stem == "fills" else block
             )

@@ -68,6 +68,17 @@ def table_frame(kind: Kind, table: pa.Table) -> pd.DataFrame:
     return typed_frame(kind, columns)
 
 
+def pairs_of(batch: pa.RecordBatch) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """Symbols and arms of a batch of ``decode.arrow_schema``, and which of them each row has, ``int64[n]``."""
+    symbol, arm = batch.column("symbol"), batch.column("arm")
+    symbols, arms = symbol.dictionary.to_pylist(), arm.dictionary.to_pylist()
+    code = symbol.indices.to_numpy().astype(np.int64) * len(arms) + arm.indices.to_numpy()
+    found = np.flatnonzero(np.bincount(code, minlength=1))
+    number = np.zeros(int(found[-1]) + 1 if len(found) else 1, np.int64)
+    number[found] = np.arange(len(found))
+    return [(symbols[one // len(arms)], arms[one % len(arms)]) for one in found.tolist()], number[code]
+
+
 def empty_frame(kind: Kind) -> pd.DataFrame:
     """A frame of no lines with the columns and types of a full one, plus ``_line``."""
     return typed_frame(kind, {name: [] for name in (*roles(kind), "_line")})

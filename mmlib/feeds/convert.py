@@ -15,16 +15,15 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmlib.core.feedline import watch
 from mmlib.feeds.careful import BadLine
-from mmlib.feeds.decode import arrow_schema, decode
-from mmlib.feeds.order import DUPLICATE, KEYS, Ordering
+from mmlib.feeds.columns import pairs_of
+from mmlib.feeds.decode import decode
+from mmlib.feeds.order import DUPLICATE, KEYS, ROW_GROUP, Ordering, open_writer
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block, FeedStream
 
-ROW_GROUP = 1 << 17
 _REASONS = 200  # different ones that are counted by themselves
 
 Decoded = tuple[pa.Table, list[BadLine], int]
@@ -79,7 +78,7 @@ def convert(
     found = Found()
     stream = FeedStream(path)
     groups = _Groups(kind)
-    with bad.open("wb") as kept, _writer(rows, kind) as writer:
+    with bad.open("wb") as kept, open_writer(rows, kind) as writer:
         for table in _parts(kind, stream, found, kept, source=path.name, newest=newest):
             found.out_of_order += groups.see(table)
             writer.write_table(table, row_group_size=ROW_GROUP)
@@ -97,23 +96,6 @@ def convert(
     if again:
         _put_in_order(path, kind, rows, bad, found, describe)
     return found
-
-
-def _writer(path: Path, kind: Kind) -> pq.ParquetWriter:
-    texts = [one.name for one in arrow_schema(kind) if pa.types.is_dictionary(one.type)]
-    delta = dict.fromkeys(
-        ("ts", "line", *(["scheduled_ts"] if kind == "ticks" else [])), "DELTA_BINARY_PACKED"
-    )
-    return pq.ParquetWriter(
-        path,
-        arrow_schema(kind),
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=texts,
-        column_encoding=delta,
-        write_statistics=["ts", *texts],
-        write_page_checksum=True,
-    )
 
 
 def _parts(
@@ -177,18 +159,13 @@ class _Groups:
         return found
 
     def _group(self, batch: pa.RecordBatch) -> np.ndarray:
-        symbol, arm = batch.column("symbol"), batch.column("arm")
-        arms = arm.dictionary.to_pylist()
-        code = symbol.indices.to_numpy().astype(np.int64) * len(arms) + arm.indices.to_numpy()
-        numbers = np.zeros(max(len(symbol.dictionary), 1) * max(len(arms), 1), np.int64)
-        for one in np.unique(code).tolist():
-            pair = symbol.dictionary[one // len(arms)].as_py(), arms[one % len(arms)]
-            numbers[one] = self._number.setdefault(pair, len(self._number))
+        pairs, of_row = pairs_of(batch)
+        numbers = np.array([self._number.setdefault(pair, len(self._number)) for pair in pairs], np.int64)
         while len(self._number) > len(self._n):
             self._n, self._first, self._last = (
                 np.concatenate([old, np.zeros_like(old)]) for old in (self._n, self._first, self._last)
             )
-        return np.asarray(numbers[code])
+        return np.asarray(numbers[of_row])
 
     def repeated(self) -> bool:
         """Whether a fill occurred twice; ticks that did were out of order as well."""
@@ -225,8 +202,8 @@ def _put_in_order(
         if len(repeated):
             found.refuse(DUPLICATE[kind], len(repeated))
             _merge(bad, path, DUPLICATE[kind], repeated)
-        with _writer(rows, kind) as writer:
-            for batch in ordering.batches(ROW_GROUP):
+        with open_writer(rows, kind) as writer:
+            for batch in ordering.batches():
                 groups.see(batch)
                 writer.write_batch(batch, row_group_size=ROW_GROUP)
             found.groups = groups.summary()

@@ -1,4 +1,4 @@
-"""Rows of feeds put in order and freed of duplicates by DuckDB, which goes to disk where they do not fit into memory."""
+"""Rows of feeds as Parquet; put in order and freed of duplicates by DuckDB, which goes to disk where memory does not do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mmlib.feeds.columns import roles
 from mmlib.feeds.decode import arrow_schema
@@ -19,8 +20,27 @@ DUPLICATE: dict[Kind, str] = {
     "ticks": "duplicate: an earlier line is the same",
     "fills": "duplicate: an earlier line has this fill_id",
 }
+ROW_GROUP = 1 << 15
 _MEMORY = "384MB"
 _FIRST = ("ts", "symbol", "arm")  # then all the rest, so that the order of the lines decides nothing
+
+
+def open_writer(path: Path, kind: Kind) -> pq.ParquetWriter:
+    """A Parquet file to write rows of ``decode.arrow_schema`` into."""
+    texts = [one.name for one in arrow_schema(kind) if pa.types.is_dictionary(one.type)]
+    delta = dict.fromkeys(
+        ("ts", "line", *(["scheduled_ts"] if kind == "ticks" else [])), "DELTA_BINARY_PACKED"
+    )
+    return pq.ParquetWriter(
+        path,
+        arrow_schema(kind),
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=texts,
+        column_encoding=delta,
+        write_statistics=["ts", *texts],
+        write_page_checksum=True,
+    )
 
 
 class Ordering:
@@ -34,7 +54,7 @@ class Ordering:
     """
 
     def __init__(self, files: Sequence[Path], kind: Kind, scratch: Path) -> None:
-        self._kind = kind
+        self.kind = kind
         settings = {
             "memory_limit": _MEMORY,
             "temp_directory": str(scratch),
@@ -51,8 +71,8 @@ class Ordering:
         self.repeated = self._find()
 
     def _find(self) -> np.ndarray:
-        keys = ", ".join(KEYS[self._kind])
-        same = keys if self._kind == "fills" else ", ".join(roles(self._kind))
+        keys = ", ".join(KEYS[self.kind])
+        same = keys if self.kind == "fills" else ", ".join(roles(self.kind))
         query = (
             f"WITH often AS (SELECT {keys} FROM rows GROUP BY ALL HAVING count(*) > 1), "  # noqa: S608
             f"numbered AS (SELECT file_no, line, row_number() OVER (PARTITION BY {same} ORDER BY file_no, line) AS k "
@@ -62,22 +82,29 @@ class Ordering:
         found = self._connection.execute(query).fetchnumpy()
         return np.stack([np.asarray(found[name], np.int64) for name in ("file_no", "line")], axis=1)
 
-    def batches(self, size: int) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows that stay, by ts, symbol, arm, in batches of ``arrow_schema``."""
         gone = pa.table({"file_no": self.repeated[:, 0], "line": self.repeated[:, 1]})
         self._connection.register("gone", gone)
-        schema = arrow_schema(self._kind)
-        rest = [name for name in roles(self._kind) if name not in _FIRST]
+        schema = arrow_schema(self.kind)
+        rest = [name for name in roles(self.kind) if name not in _FIRST]
         query = (
             f"SELECT {', '.join(schema.names)} FROM rows ANTI JOIN gone USING (file_no, line) "  # noqa: S608
             f"ORDER BY {', '.join([*_FIRST, *rest])}, file_no, line"
         )
-        for batch in self._connection.sql(query).to_arrow_reader(size):
+        for batch in self._connection.sql(query).to_arrow_reader(ROW_GROUP):
             yield _typed(batch, schema)
 
     def close(self) -> None:
         """Let go of the files."""
         self._connection.close()
+
+
+def write_ordered(ordering: Ordering, path: Path) -> None:
+    """Write the rows that stay to a Parquet file."""
+    with open_writer(path, ordering.kind) as writer:
+        for batch in ordering.batches():
+            writer.write_batch(batch, row_group_size=ROW_GROUP)
 
 
 def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -123,19 +123,21 @@ def open_feeds(
         UserError: as ``read_feeds``.
     """
     files = feed_files(directory, kind, start, end)
-    newest = None if _complete(directory) else max(feed_files(directory, kind), default=None)
+    newest = newest_file(directory, kind)
     with tempfile.TemporaryDirectory(prefix="finishline-") as scratch:
         home = cache_dir or Path(scratch)
         yield [cached(path, kind, home, newest=path == newest) for path in files]
 
 
-def _complete(directory: Path) -> bool:
-    """Whether the session that wrote the feeds said that it came to its end."""
+def newest_file(directory: Path, kind: Kind) -> Path | None:
+    """The file that may still be written: the last one, unless the sidecar says that the session came to its end."""
     try:
         sidecar = read_sidecar(directory)
     except UserError:
-        return False
-    return sidecar is not None and bool(sidecar["complete"])
+        sidecar = None
+    if sidecar is not None and sidecar["complete"]:
+        return None
+    return max(feed_files(directory, kind), default=None)
 
 
 def feed_files(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.feeds.reader import Feed, read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar
-from mmlib.metrics.grid import SECOND_NS, Grid
-from mmlib.metrics.intervals import NO_TICKS, interval_frame, nonfinite_values
+from mmlib.metrics.farm import Farm, Progress, Threads
+from mmlib.metrics.grid import SECOND_NS, Grid, groups, ns
+from mmlib.metrics.intervals import NO_TICKS, Whole, asked_ns, interval_frame, nonfinite_values
+from mmlib.metrics.slices import plan, work_out
+from mmlib.metrics.ticks import Ticks, open_ticks
 
 SCHEMA_VERSION = 1
 
@@ -53,26 +58,64 @@ def build_dataset(
     end: datetime | None = None,
     interval_min: float = 5,
     quarantine_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    farm: Farm | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Aggregate the feeds of ``[start, end)`` into intervals aligned to UTC.
+
+    The ticks pass through memory once, in slices of time; the fills are held. Whoever works the slices out, the result is the
+    same to the last bit.
 
     Args:
         feeds_dir: directory of feeds; an empty one gives an empty dataset.
         start, end: aware; None means from the first, to the last tick.
         interval_min: length of an interval; it must divide a day.
         quarantine_dir: see ``read_feeds``.
+        cache_dir: where the feeds are kept as Parquet, see ``feeds.cache``; None keeps nothing.
+        farm: who works: threads of this process by default, or a cluster (see ``metrics.farm``), which has to see
+            ``feeds_dir`` and ``cache_dir`` under the same names.
+        progress: told what is done, and how much of how much.
 
     Raises:
-        UserError: naive or reversed range, an interval that does not divide a day, feeds that cannot be read.
+        UserError: naive or reversed range, an interval that does not divide a day, feeds that cannot be read, a cluster
+            that cannot be reached or lost too many workers.
     """
     step_ns = _step_ns(interval_min)
-    ticks = read_feeds(feeds_dir, "ticks", start=start, end=end, quarantine_dir=quarantine_dir)
-    fills = read_feeds(feeds_dir, "fills", start=start, end=end, quarantine_dir=quarantine_dir)
-    grid = _grid(ticks.frame, fills.frame, start, end, step_ns)
-    intervals = interval_frame(ticks.frame, fills.frame, grid)
+    work = farm or Threads()
+    with tempfile.TemporaryDirectory(prefix="finishline-") as scratch:
+        home = cache_dir or Path(scratch)
+        fills = read_feeds(
+            feeds_dir, "fills", start=start, end=end, quarantine_dir=quarantine_dir, cache_dir=home
+        )
+        by_pair = {(symbol, arm): part for symbol, arm, (part,) in groups(fills.frame)}
+        for last_try in (False, True):
+            ticks = open_ticks(feeds_dir, start, end, home, work, progress)
+            grid = _grid(ticks, fills.frame, start, end, step_ns)
+            pairs = sorted({*ticks.pairs, *by_pair})
+            asked = [asked_ns(by_pair.get(pair)) for pair in pairs]
+            slices = plan(ticks.files, pairs, grid, *_limits(start, end), asked)
+            try:
+                partials = work.map(work_out, slices, "slices of the ticks", progress)
+                break
+            except (OSError, pa.ArrowException) as exc:
+                if last_try:
+                    raise UserError(
+                        f"{home}: {exc}; expected a cache that gives back what was written"
+                    ) from exc
+                ticks.forget()
+        if quarantine_dir is not None:
+            ticks.keep(quarantine_dir)
+    intervals = interval_frame(Whole(slices, partials, pairs, grid), by_pair)
     summary = _summary(intervals, grid, ticks, fills, feeds_dir)
     summary["from"], summary["to"] = _bounds(grid, start, end)
     return Dataset(intervals, summary)
+
+
+def _limits(start: datetime | None, end: datetime | None) -> tuple[int, int]:
+    """Half-open range in ns; an open end is beyond every time."""
+    bounds = np.iinfo(np.int64)
+    return bounds.min + 1 if start is None else _ns(start), bounds.max if end is None else _ns(end)
 
 
 def write_dataset(workspace: Path, dataset: Dataset) -> tuple[Path, Path]:
@@ -111,21 +154,22 @@ def _step_ns(interval_min: float) -> int:
 
 
 def _grid(
-    ticks: pd.DataFrame, fills: pd.DataFrame, start: datetime | None, end: datetime | None, step_ns: int
+    ticks: Ticks, fills: pd.DataFrame, start: datetime | None, end: datetime | None, step_ns: int
 ) -> Grid:
     """Intervals that cover the range; an open end of it is where the feeds begin or end."""
-    spanned = Grid.spanning(ticks, fills, step_ns=step_ns)
-    if spanned is None and (start is None or end is None):
+    lower, upper = _limits(start, end)
+    spans = [(first, last) for _, first, last in ticks.files if first < upper and last >= lower]
+    if len(fills):
+        spans.append((int(ns(fills["ts"]).min()), int(ns(fills["ts"]).max())))
+    if not spans and (start is None or end is None):
         return Grid(0, step_ns, 0)
-    first = _ns(start) if start is not None else spanned.start_ns if spanned else 0
-    last = (
-        _ns(end) - 1 if end is not None else spanned.start_ns + spanned.size * step_ns - 1 if spanned else 0
-    )
+    first = lower if start is not None else min(span[0] for span in spans)
+    last = upper - 1 if end is not None else max(span[1] for span in spans)
     return Grid.over(first, last, step_ns) if last >= first else Grid(0, step_ns, 0)
 
 
 def _summary(
-    intervals: pd.DataFrame, grid: Grid, ticks: Feed, fills: Feed, feeds_dir: Path
+    intervals: pd.DataFrame, grid: Grid, ticks: Ticks, fills: Feed, feeds_dir: Path
 ) -> dict[str, Any]:
     sidecar = read_sidecar(feeds_dir)
     present = intervals[intervals["reason"] != NO_TICKS]
@@ -134,9 +178,9 @@ def _summary(
         "from": None,
         "to": None,
         "interval_min": grid.step_ns / SECOND_NS / 60,
-        "symbols": sorted(set(ticks.frame["symbol"])),
-        "arms": sorted(set(ticks.frame["arm"])),
-        "grade": str(grade_of(feeds_dir)) if ticks.files else None,
+        "symbols": sorted(set(present["symbol"])),
+        "arms": sorted(set(present["arm"])),
+        "grade": str(grade_of(feeds_dir)) if ticks.entries else None,
         "source": sidecar["source"] if sidecar else "a desk's own feeds",
         "session_complete": sidecar["complete"] if sidecar else None,
         "valid_hours": valid_hours(intervals, grid.step_ns),
@@ -146,10 +190,17 @@ def _summary(
         "intervals_kept": kept,
         "intervals_filtered": len(present) - kept,
         "intervals_without_ticks": len(intervals) - len(present),
-        "ticks": len(ticks.frame),
+        "ticks": int(present["n_ticks"].sum()) if len(present) else 0,
         "fills": len(fills.frame),
-        "quarantined_lines": len(ticks.quarantine) + len(fills.quarantine),
-        "feed_files": [path.name for path in (*ticks.files, *fills.files)],
+        "quarantined_lines": ticks.quarantined + len(fills.quarantine),
+        "duplicate_lines": ticks.duplicates
+        + int(fills.quarantine["reason"].str.startswith("duplicate").sum()),
+        "ticks_out_of_order": sum(entry.facts.out_of_order for entry in ticks.entries),
+        "unfinished_files": [
+            *(entry.source.name for entry in ticks.entries if entry.facts.unfinished),
+            *(path.name for path in fills.unfinished),
+        ],
+        "feed_files": [path.name for path in (*(e.source for e in ticks.entries), *fills.files)],
     }
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
-from mmlib.dtypes import GuardLevel
-from mmlib.metrics.grid import Bins, Grid, groups, ns, ratio, typical_interval_ns, utc
+from mmlib.core import tickbins as tb
+from mmlib.core.histogram import SIZE, bucket_index
+from mmlib.feeds.columns import empty_frame
+from mmlib.metrics.grid import SECOND_NS, Bins, Grid, ns, ratio, utc
 from mmlib.metrics.latency import STAGE_COLUMNS
-from mmlib.metrics.ledger import Ledger, ledgers
-from mmlib.metrics.money import money_sums, with_ratios
+from mmlib.metrics.ledger import Ledger, ledger_of
+from mmlib.metrics.money import fill_markouts, money_sums, with_ratios
+from mmlib.metrics.slices import Pair, Partial, Slice
 
 MAX_P95_MS = 1000.0  # of tick_total; slower intervals are not the bot's normal life
 MIN_HIT_RATIO = 0.3
@@ -31,37 +36,144 @@ WITH_FILLS = (
     *("queue_ahead_qty", "order_latency_p95_ms"),
 )
 """Undefined, and therefore missing, in an interval without fills."""
-OPTIONAL = ("volatility_bps", "rss_mb", "inventory_mean")
-"""May be missing: too few mids, or a bot that does not report them."""
+HORIZONS_S = (1, 5, 30, 60)
+MARKOUTS = tuple(f"markout_{horizon}s_bps" for horizon in HORIZONS_S)
+OPTIONAL = ("volatility_bps", "rss_mb", "inventory_mean", *MARKOUTS)
+"""May be missing: too few mids, a bot that does not report them, no tick soon enough after the fills."""
 
 
-def interval_frame(ticks: pd.DataFrame, fills: pd.DataFrame, grid: Grid) -> pd.DataFrame:
-    """Every interval of the grid for every symbol and arm.
+class Whole:
+    """The slices of a dataset put side by side, over the whole grid, by symbol and arm."""
+
+    def __init__(
+        self, slices: Sequence[Slice], partials: Sequence[Partial], pairs: Sequence[Pair], grid: Grid
+    ) -> None:
+        self.pairs, self.grid = list(pairs), grid
+        shape = len(pairs), grid.size
+        self.counts = np.zeros((*shape, 9), np.int64)
+        self.sums = np.full((*shape, 7), np.nan)
+        self.quantile = np.full((*shape, tb.STAGES, 3), np.nan)
+        self._distance = np.zeros((len(pairs), 2, SIZE), np.int64)
+        self._marks: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in pairs]
+        self._opening: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in pairs]
+        self._last = np.full(len(pairs), tb.NEVER)
+        self._marked = np.zeros(len(pairs), np.bool_)
+        number = {pair: k for k, pair in enumerate(self.pairs)}
+        for task, partial in zip(slices, partials, strict=True):
+            self._place(task, partial, np.array([number[pair] for pair in task.pairs]))
+
+    def _place(self, task: Slice, partial: Partial, of: np.ndarray) -> None:
+        where = np.ix_(of, np.arange(task.first, task.first + task.grid.size))
+        self.counts[where], self.sums[where] = partial.counts, partial.sums
+        self.quantile[where] = partial.quantile
+        pair, n, total = partial.distance
+        self._distance[of[pair], 0, partial.buckets] += n
+        self._distance[of[pair], 1, partial.buckets] += total
+        for k, one in enumerate(of.tolist()):
+            first, last = partial.tick_ns[k].tolist()
+            if first == tb.NEVER:
+                continue
+            if (
+                first > self._last[one] != tb.NEVER
+            ):  # between the last tick of one slice and the first of the next
+                between = first - int(self._last[one])
+                self._distance[one, 0, bucket_index(between / 1e6)] += 1
+                self._distance[one, 1, bucket_index(between / 1e6)] += between
+            self._last[one] = last
+            marks = _marks(task, partial, k, first=not self._marked[one])
+            self._marked[one] |= len(marks[0]) > 0
+            self._marks[one].append(marks)
+            n_opening = int(partial.n_opening[k])
+            self._opening[one].append((partial.opening_ns[k, :n_opening], partial.opening[k, :n_opening]))
+
+    def typical_ns(self, k: int) -> float:
+        """Typical distance of neighbouring ticks: the mean of those in the median's bucket, which is 0.2 % wide; 0 for none."""
+        n, total = self._distance[k]
+        below = np.cumsum(n)
+        if below[-1] == 0:
+            return 0.0
+        middle = np.searchsorted(below, [(below[-1] + 1) // 2, below[-1] // 2 + 1])
+        return float((total[middle] / n[middle]).mean())
+
+    def ticks(self, k: int) -> pd.DataFrame:
+        """The few ticks of a pair that the money of its fills depends on: ts, mid, inventory.
+
+        These are the last one with a mid of each interval, the last ones before each fill and the markout's horizons, and the
+        first ones with an inventory, which decide the opening position. Between two fills the position does not change,
+        so the steps of the mid in between add up to the one from end to end.
+        """
+        marks = [np.concatenate(column) for column in zip(_NOTHING, *self._marks[k], strict=True)]
+        known = [
+            np.concatenate(column)[: tb.OPENING] for column in zip(_NOTHING, *self._opening[k], strict=True)
+        ]
+        mark_ns, kept = np.unique(marks[0], return_index=True)
+        ts_ns = np.concatenate([known[0], mark_ns])
+        order = np.argsort(ts_ns, kind="stable")
+        mid = np.concatenate([np.full(len(known[0]), np.nan), marks[1][kept]])
+        inventory = np.concatenate([known[1], np.full(len(mark_ns), np.nan)])
+        return pd.DataFrame({"ts": utc(ts_ns[order]), "mid": mid[order], "inventory": inventory[order]})
+
+
+_NOTHING = (np.empty(0, np.int64), np.empty(0))
+
+
+def _marks(task: Slice, partial: Partial, k: int, *, first: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Times and mids of the ticks that a slice noted of a pair; of the first slice that has one, the first of all as well."""
+    asked = slice(int(task.ends[k]), int(task.ends[k + 1]))
+    ts_ns, mid = (
+        [partial.mark_ns[k], partial.answer_ns[asked]],
+        [partial.sums[k, :, tb.MID], partial.answer[asked]],
+    )
+    if first:
+        ts_ns.append(partial.first_mark[k : k + 1])
+        mid.append(partial.first_mid[k : k + 1])
+    times, mids = np.concatenate(ts_ns), np.concatenate(mid)
+    kept = times != tb.NEVER
+    return times[kept], mids[kept]
+
+
+def asked_ns(fills: pd.DataFrame | None) -> np.ndarray:
+    """Times at which the mid must be known for the fills of one symbol and arm, ``int64[n]`` rising, ns."""
+    if fills is None:
+        return np.empty(0, np.int64)
+    ts_ns = ns(fills["ts"])
+    return np.unique(np.concatenate([ts_ns - 1, *(ts_ns + h * SECOND_NS for h in HORIZONS_S)]))
+
+
+def interval_frame(whole: Whole, fills: Mapping[Pair, pd.DataFrame]) -> pd.DataFrame:
+    """Every interval of the grid for every symbol and arm that has a tick or a fill.
 
     Args:
-        ticks, fills: feed frames; rows outside the grid must have been cut off.
-        grid: intervals.
+        whole: the ticks, reduced. fills: feed frame of each symbol and arm, nothing outside the grid.
 
     Returns:
         ts (start, UTC), symbol, arm, reason ("" when kept, otherwise why it was filtered out), coverage (0..1), n_ticks,
-        the metrics by column name with units, n_fills, money as in ``money.decompose``.
+        the metrics by column name with units, n_fills, money as in ``money.decompose``, markouts as in
+        ``money.markouts`` of the interval's fills. Percentiles are of histograms, within 0.1 %.
     """
-    parts = []
-    by_pair = {(ledger.symbol, ledger.arm): ledger for ledger in ledgers(ticks, fills)}
-    for symbol, arm, (t, f) in groups(ticks, fills):
-        ts_ns = ns(t["ts"])
-        bins = grid.bins(ts_ns)
-        labels = {"ts": utc(grid.starts), "symbol": symbol, "arm": arm}
-        covered = bins.count() * np.nan_to_num(typical_interval_ns(ts_ns)) / grid.step_ns
-        columns = {"coverage": np.minimum(covered, 1.0), **_tick_columns(bins, t, ts_ns)}
-        columns |= _fill_columns(grid.bins(ns(f["ts"])), f)
-        part = pd.DataFrame({**labels, **columns})
-        parts.append(pd.concat([part, _money(by_pair[symbol, arm], grid)], axis=1))
-    if not parts:
+    grid = whole.grid
+    none = empty_frame("fills")
+    held = [k for k, pair in enumerate(whole.pairs) if whole.counts[k, :, tb.N].any() or pair in fills]
+    parts: list[dict[str, np.ndarray]] = []
+    for k in held:
+        f, ticks = fills.get(whole.pairs[k], none), whole.ticks(k)
+        ledger = ledger_of(*whole.pairs[k], ticks, f)
+        columns = _tick_columns(whole, k) | _fill_columns(grid.bins(ledger.fill_ts_ns), f)
+        event_bin, fill_bin = grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns).index
+        columns |= money_sums(ledger, event_bin, fill_bin, size=grid.size)
+        parts.append(columns | dict(_markouts(ledger, f, ticks, grid)))
+    if not parts or grid.size == 0:
         return pd.DataFrame(
             {"ts": utc(np.empty(0)), **dict.fromkeys(("symbol", "arm", "reason"), pd.Series(dtype="str"))}
         )
-    frame = pd.concat(parts, ignore_index=True).sort_values(["ts", "symbol", "arm"], ignore_index=True)
+    labels = {
+        "ts": utc(np.repeat(grid.starts, len(held))),
+        "symbol": np.tile([whole.pairs[k][0] for k in held], grid.size),
+        "arm": np.tile([whole.pairs[k][1] for k in held], grid.size),
+    }
+    columns = {name: np.stack([part[name] for part in parts], axis=1).ravel() for name in parts[0]}
+    frame = with_ratios(pd.DataFrame(labels | columns))
+    frame = frame[[name for name in frame.columns if name not in MARKOUTS] + list(MARKOUTS)]
     frame.insert(3, "reason", reasons(frame))
     return frame
 
@@ -98,42 +210,32 @@ def nonfinite_values(frame: pd.DataFrame) -> int:
     return count
 
 
-def _tick_columns(bins: Bins, ticks: pd.DataFrame, ts_ns: np.ndarray) -> dict[str, np.ndarray]:
-    total = ticks["tick_total_ms"].to_numpy(np.float64)
-    mid = ticks["mid"].to_numpy(np.float64)
-    guard = ticks["guard_level"].to_numpy()
+def _tick_columns(whole: Whole, k: int) -> dict[str, np.ndarray]:
+    counts, sums = whole.counts[k].T, whole.sums[k].T
+    n = counts[tb.N]
+    covered = n * whole.typical_ns(k) / whole.grid.step_ns
+    rss = np.where(np.isneginf(sums[tb.RSS]), np.nan, sums[tb.RSS])
     columns = {
-        "n_ticks": bins.count(),
-        "hit_ratio": bins.mean(ticks["cache_hit"].to_numpy()),
-        "stale_pct": 100.0 * bins.mean(ticks["used_stale"].to_numpy()),
-        "deadline_miss_pct": 100.0 * bins.mean(ticks["deadline_miss"].to_numpy()),
-        "tick_total_p50_ms": bins.quantile(total, 0.5),
-        "tick_total_p99_ms": bins.quantile(total, 0.99),
+        "coverage": np.minimum(covered, 1.0),
+        "n_ticks": n,
+        "hit_ratio": ratio(counts[tb.HIT], n),
+        "stale_pct": ratio(counts[tb.STALE], n, 100.0),
+        "deadline_miss_pct": ratio(counts[tb.MISS], n, 100.0),
     }
-    for stage, column in STAGE_COLUMNS.items():
-        columns[f"{stage}_p95_ms"] = bins.quantile(ticks[column].to_numpy(np.float64), 0.95)
+    for stage, name in enumerate(STAGE_COLUMNS):
+        for which, q in enumerate(tb.QUANTILES):
+            columns[f"{name}_p{100 * q:g}_ms"] = whole.quantile[k, :, stage, which]
     return columns | {
-        "errors": bins.total(ticks["errors"].to_numpy(np.float64)),
-        "breaker_open_pct": 100.0 * bins.mean(ticks["breaker_open"].to_numpy()),
-        "guard_soft_pct": 100.0 * bins.mean(guard == GuardLevel.SOFT),
-        "guard_hard_pct": 100.0 * bins.mean(guard == GuardLevel.HARD),
-        "rss_mb": bins.maximum(ticks["rss_mb"].to_numpy(np.float64)),
-        "spread_bps": bins.mean(ticks["spread_bps"].to_numpy(np.float64)),
-        "mid_last": bins.last(mid),
-        "inventory_mean": bins.mean(ticks["inventory"].to_numpy(np.float64)),
-        "volatility_bps": _volatility(bins, ts_ns, mid),
+        "errors": sums[tb.ERRORS],
+        "breaker_open_pct": ratio(counts[tb.BREAKER], n, 100.0),
+        "guard_soft_pct": ratio(counts[tb.SOFT], n, 100.0),
+        "guard_hard_pct": ratio(counts[tb.HARD], n, 100.0),
+        "rss_mb": rss,
+        "spread_bps": ratio(sums[tb.SPREAD], counts[tb.N_SPREAD]),
+        "mid_last": sums[tb.MID],
+        "inventory_mean": ratio(sums[tb.INVENTORY], counts[tb.N_INVENTORY]),
+        "volatility_bps": 1e4 * np.sqrt(ratio(sums[tb.VARIANCE], sums[tb.SECONDS])),
     }
-
-
-def _volatility(bins: Bins, ts_ns: np.ndarray, mid: np.ndarray) -> np.ndarray:
-    """Realised volatility of the mid, bps per square root of a second; NaN below two mids in an interval."""
-    marked = np.flatnonzero(np.isfinite(mid))
-    index = bins.index[marked]
-    within = np.flatnonzero(np.diff(index) == 0)
-    steps = np.diff(np.log(mid[marked]))[within]
-    seconds = np.diff(ts_ns[marked])[within] / 1e9
-    pairs = Bins(index[within], bins.size)
-    return 1e4 * np.sqrt(ratio(pairs.total(steps**2), pairs.total(seconds)))
 
 
 def _fill_columns(bins: Bins, fills: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -143,6 +245,14 @@ def _fill_columns(bins: Bins, fills: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def _money(ledger: Ledger, grid: Grid) -> pd.DataFrame:
-    event_bin, fill_bin = grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns).index
-    return with_ratios(pd.DataFrame(money_sums(ledger, event_bin, fill_bin, size=grid.size)))
+def _markouts(
+    ledger: Ledger, fills: pd.DataFrame, ticks: pd.DataFrame, grid: Grid
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Notional-weighted markouts of each interval's fills, see ``money.markouts``."""
+    bins = grid.bins(ledger.fill_ts_ns)
+    for horizon_s, name in zip(HORIZONS_S, MARKOUTS, strict=True):
+        value = fill_markouts(ticks, fills, horizon_s)
+        kept = np.isfinite(value)
+        some = Bins(bins.index[kept], bins.size)
+        weight = ledger.notional[kept]
+        yield name, ratio(some.total(value[kept] * weight), some.total(weight))

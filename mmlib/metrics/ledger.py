@@ -65,10 +65,11 @@ class Ledger:
 
 def ledgers(ticks: pd.DataFrame, fills: pd.DataFrame) -> list[Ledger]:
     """A ledger for every symbol and arm of the two feed frames."""
-    return [_ledger(symbol, arm, t, f) for symbol, arm, (t, f) in groups(ticks, fills)]
+    return [ledger_of(symbol, arm, t, f) for symbol, arm, (t, f) in groups(ticks, fills)]
 
 
-def _ledger(symbol: str, arm: str, ticks: pd.DataFrame, fills: pd.DataFrame) -> Ledger:
+def ledger_of(symbol: str, arm: str, ticks: pd.DataFrame, fills: pd.DataFrame) -> Ledger:
+    """The ledger of one symbol and arm, whose rows the frames hold in time order."""
     tick_ts, mid = ns(ticks["ts"]), ticks["mid"].to_numpy(np.float64)
     fill_ts, price, qty, fee, mid_quote, mid_fill = (
         ns(fills["ts"]),

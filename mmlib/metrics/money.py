@@ -160,21 +160,30 @@ def markouts(
     """
     rows = []
     for symbol, arm, (t, f) in groups(ticks, fills):
-        marked = np.isfinite(t["mid"].to_numpy(np.float64))
-        tick_ts, mid = ns(t["ts"])[marked], t["mid"].to_numpy(np.float64)[marked]
-        fill_ts, price, qty = ns(f["ts"]), f["price"].to_numpy(np.float64), f["qty"].to_numpy(np.float64)
-        sign = np.where(f["side"].to_numpy() == "buy", 1.0, -1.0)
+        notional = f["price"].to_numpy(np.float64) * f["qty"].to_numpy(np.float64)
         for horizon_s in horizons_s:
-            at = fill_ts + round(horizon_s * SECOND_NS)
-            found = np.searchsorted(tick_ts, at, side="right") - 1
-            kept = (found >= 0) & (at <= (tick_ts[-1] if len(tick_ts) else -1))
-            kept[kept] = tick_ts[found[kept]] >= fill_ts[kept]
-            values = sign[kept] * (mid[found[kept]] - price[kept]) / price[kept] * 1e4
-            mean, stderr = _weighted(values, (price * qty)[kept])
+            values = fill_markouts(t, f, horizon_s)
+            kept = np.isfinite(values)
+            mean, stderr = _weighted(values[kept], notional[kept])
             n = int(kept.sum())
-            rows.append((symbol, arm, float(horizon_s), n, len(fill_ts) - n, mean, stderr))
+            rows.append((symbol, arm, float(horizon_s), n, len(f) - n, mean, stderr))
     columns = ["symbol", "arm", "horizon_s", "n", "n_dropped", "markout_bps", "stderr_bps"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def fill_markouts(ticks: pd.DataFrame, fills: pd.DataFrame, horizon_s: float) -> np.ndarray:
+    """Markout of each fill of one symbol and arm, ``float64[n]``, bps; NaN for a fill that is dropped."""
+    marked = np.isfinite(ticks["mid"].to_numpy(np.float64))
+    tick_ts, mid = ns(ticks["ts"])[marked], ticks["mid"].to_numpy(np.float64)[marked]
+    fill_ts, price = ns(fills["ts"]), fills["price"].to_numpy(np.float64)
+    sign = np.where(fills["side"].to_numpy() == "buy", 1.0, -1.0)
+    at = fill_ts + round(horizon_s * SECOND_NS)
+    found = np.searchsorted(tick_ts, at, side="right") - 1
+    kept = (found >= 0) & (at <= (tick_ts[-1] if len(tick_ts) else -1))
+    kept[kept] = tick_ts[found[kept]] >= fill_ts[kept]
+    values = np.full(len(fill_ts), np.nan)
+    values[kept] = sign[kept] * (mid[found[kept]] - price[kept]) / price[kept] * 1e4
+    return values
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -123,6 +123,12 @@ def _add_steps(verbs: Any) -> None:
     )
     dataset.add_argument("--interval-min", type=int, metavar="MIN", help="length of an interval [min]")
     dataset.add_argument("--feeds", default="", metavar="DIR", help="a desk's own feeds")
+    dataset.add_argument(
+        "--workers", type=int, metavar="N", help="processes on this machine (default: threads of one)"
+    )
+    dataset.add_argument(
+        "--scheduler", default="", metavar="ADDRESS", help="of a dask cluster instead, tcp://HOST:PORT"
+    )
     _add_common(dataset, source=False)
 
     ab = _verb(

@@ -1,0 +1,132 @@
+"""Who works tasks out: threads of this process, processes on this machine, or a cluster; always with the same result."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from mmlib._io import UserError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Progress = Callable[[str, int, int], None]
+"""Is told what, how many are done, and of how many."""
+
+_RETRIES = 5
+_REACH_S = 30
+_SHOWN_S = 2.0
+
+
+class Farm(Protocol):
+    """Works tasks out."""
+
+    def map(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], what: str, progress: Progress | None
+    ) -> list[Result]:
+        """Results in the order of the tasks."""
+        ...
+
+
+class Threads:
+    """Threads of this process: the work is done by compiled code, which they do at the same time."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or os.cpu_count() or 1
+
+    def map(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], what: str, progress: Progress | None
+    ) -> list[Result]:
+        """Results in the order of the tasks."""
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="slice") as pool:
+            futures: list[Future[Result]] = [pool.submit(work, task) for task in tasks]
+            for done, _ in enumerate(as_completed(futures), 1):
+                if progress is not None:
+                    progress(what, done, len(tasks))
+            return [future.result() for future in futures]
+
+
+class Cluster:
+    """Workers of dask.distributed; what one did not finish, another one does again."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def map(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], what: str, progress: Progress | None
+    ) -> list[Result]:
+        """Results in the order of the tasks.
+
+        Raises:
+            UserError: a task lost one worker after the other.
+        """
+        from distributed import KilledWorker
+        from distributed import as_completed as completed
+
+        futures = self._client.map(work, tasks, pure=False, retries=_RETRIES)
+        results: dict[str, Result] = {}
+        try:
+            for future, result in completed(futures, with_results=True):
+                results[future.key] = result
+                if progress is not None:
+                    progress(what, len(results), len(tasks))
+        except KilledWorker as exc:
+            raise UserError(
+                f"{what}: lost one worker after the other ({exc}); expected workers with memory"
+            ) from exc
+        return [results[future.key] for future in futures]
+
+
+@contextmanager
+def open_farm(workers: int = 0, scheduler: str = "") -> Iterator[Farm]:
+    """A farm for the length of the context.
+
+    Args:
+        workers: processes on this machine, reachable from it alone; 0 for threads of this process.
+        scheduler: address of a cluster's scheduler instead, such as ``tcp://10.0.0.5:8786``.
+
+    Raises:
+        UserError: the scheduler does not answer, or both are given.
+    """
+    if not workers and not scheduler:
+        yield Threads()
+        return
+    if workers and scheduler:
+        raise UserError("workers and scheduler: expected one of them; a cluster has its own workers")
+    from distributed import Client, LocalCluster
+
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=_REACH_S)
+        except (OSError, ValueError) as exc:
+            raise UserError(f"scheduler {scheduler}: no answer ({exc}); expected tcp://host:port") from exc
+        with client:
+            yield Cluster(client)
+        return
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            worker_dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield Cluster(client)
+
+
+class Shown:
+    """Progress as lines on standard error, one every two seconds at most."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _SHOWN_S
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _SHOWN_S
+            sys.stderr.write(f"{what}: {done} of {of}\n")

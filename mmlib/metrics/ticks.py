@@ -1,0 +1,158 @@
+"""The ticks of a directory as Parquet files whose times rise within each symbol and arm, over all files."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmlib._io import UserError
+from mmlib.feeds.cache import Entry, cached
+from mmlib.feeds.careful import BadLine
+from mmlib.feeds.convert import lines_at, quarantine_record
+from mmlib.feeds.order import DUPLICATE, Ordering, write_ordered
+from mmlib.feeds.reader import feed_files, keep_quarantine, newest_file
+from mmlib.metrics.farm import Farm, Progress
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """Ticks to be read.
+
+    Attributes:
+        entries: a feed file each.
+        files: Parquet file, first and last time of it, in the order in which times rise.
+        repeated: feed file -> numbers of the lines that an earlier file holds as well.
+    """
+
+    entries: list[Entry]
+    files: list[tuple[Path, int, int]]
+    repeated: dict[Path, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def pairs(self) -> set[tuple[str, str]]:
+        """Symbols and arms."""
+        return {(symbol, arm) for entry in self.entries for symbol, arm, *_ in entry.facts.groups}
+
+    @property
+    def duplicates(self) -> int:
+        """Lines that repeat an earlier one."""
+        between = sum(len(lines) for lines in self.repeated.values())
+        return between + sum(entry.facts.duplicates for entry in self.entries)
+
+    @property
+    def quarantined(self) -> int:
+        """Lines that are no ticks of the dataset, duplicates among them."""
+        between = sum(len(lines) for lines in self.repeated.values())
+        return between + sum(sum(entry.facts.quarantined.values()) for entry in self.entries)
+
+    def forget(self) -> None:
+        """Take what was read from the cache, which turned out to be damaged."""
+        for path in {*(entry.parquet for entry in self.entries), *(path for path, _, _ in self.files)}:
+            path.unlink(missing_ok=True)
+
+    def keep(self, directory: Path) -> None:
+        """Write the quarantine of every file."""
+        for entry in self.entries:
+            lines = entry.quarantine.read_bytes()
+            if entry.source in self.repeated:
+                more = [
+                    quarantine_record(entry.source.name, BadLine(line, DUPLICATE["ticks"], text))
+                    for line, text in lines_at(entry.source, self.repeated[entry.source])
+                ]
+                both = [*lines.splitlines(keepends=True), *more]
+                lines = b"".join(sorted(both, key=lambda record: int(orjson.loads(bytes(record))["line"])))
+            keep_quarantine(directory, entry.source, lines)
+
+
+def open_ticks(
+    directory: Path,
+    start: datetime | None,
+    end: datetime | None,
+    home: Path,
+    farm: Farm,
+    progress: Progress | None,
+) -> Ticks:
+    """The tick files that can hold ``[start, end)``, converted by the farm where the cache does not hold them.
+
+    Raises:
+        UserError: as ``feeds.reader.read_feeds``.
+    """
+    newest = newest_file(directory, "ticks")
+    paths = feed_files(directory, "ticks", start, end)
+    make = partial(_entry, home=home, newest=newest)
+    entries = farm.map(make, paths, "feed files", progress)
+    held = [entry for entry in entries if entry.facts.rows]
+    files, repeated = [], {}
+    for some in _overlapping(held):
+        spans = [entry.facts.span_ns or (0, -1) for entry in some]
+        first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+        if len(some) == 1:
+            files.append((some[0].parquet, first, last))
+            continue
+        path, found = _together(some, home)
+        files.append((path, first, last))
+        for number, entry in enumerate(some):
+            lines = np.sort(found[found[:, 0] == number, 1])
+            if len(lines):
+                repeated[entry.source] = lines
+    return Ticks(entries, files, repeated)
+
+
+def _entry(path: Path, home: Path, newest: Path | None) -> Entry:
+    return cached(path, "ticks", home, newest=path == newest)
+
+
+def _overlapping(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Entries in runs: within one, a symbol and arm has times that do not rise from file to file."""
+    runs: list[list[Entry]] = []
+    last: dict[tuple[str, str], tuple[int, int]] = {}
+    for entry in entries:
+        joins = len(runs)
+        for symbol, arm, _, first_ns, last_ns in entry.facts.groups:
+            before, run = last.get((symbol, arm), (None, -1))
+            if before is not None and first_ns <= before:
+                joins = min(joins, run)
+            last[symbol, arm] = max(last_ns, before or last_ns), len(runs)
+        if joins < len(runs):
+            runs[joins:] = [[one for run in runs[joins:] for one in run] + [entry]]
+        else:
+            runs.append([entry])
+        last = {pair: (latest, min(run, len(runs) - 1)) for pair, (latest, run) in last.items()}
+    return runs
+
+
+def _together(entries: Sequence[Entry], home: Path) -> tuple[Path, np.ndarray]:
+    """One file of several that overlap, and the number of the file and the line of each duplicate; kept in the cache."""
+    key = hashlib.sha256(repr([(entry.parquet.name, entry.facts.crc32) for entry in entries]).encode())
+    base = home / f"together-{key.hexdigest()[:16]}"
+    rows, found = base.with_suffix(".parquet"), base.with_suffix(".npy")
+    try:
+        pq.read_metadata(rows)
+        return rows, np.load(found)
+    except (OSError, ValueError, pa.ArrowException):
+        pass
+    try:
+        with tempfile.TemporaryDirectory(dir=home, prefix=".together.") as scratch:
+            ordering = Ordering([entry.parquet for entry in entries], "ticks", Path(scratch))
+            try:
+                write_ordered(ordering, Path(scratch) / "rows.parquet")
+            finally:
+                ordering.close()
+            np.save(Path(scratch) / "found.npy", ordering.repeated)
+            (Path(scratch) / "found.npy").replace(found)
+            (Path(scratch) / "rows.parquet").replace(rows)
+    except OSError as exc:
+        raise UserError(
+            f"{home}: cannot be written ({exc.strerror or exc}); expected a writable directory"
+        ) from exc
+    return rows, ordering.repeated
