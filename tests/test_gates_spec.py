@@ -39,6 +39,7 @@ def test_every_limit_of_the_workflow_is_there_as_written() -> None:
         "soak.warn.tick_p95": "tick_total_p95_ms > 180 ms for 5 min",
         "soak.warn.fetch_md_p95": "fetch_md_p95_ms > 45 ms for 5 min",
         "soak.warn.errors": "errors_per_min > 10 1/min for 5 min",
+        "soak.warn.guards": "guard_hard_pct > 50 % for 5 min",
         "dataset.duration": "valid_hours >= 24 h",
         "dataset.duration.minimum": "valid_hours >= 12 h",
         "dataset.finite": "nonfinite_values == 0",
@@ -61,6 +62,7 @@ def test_every_limit_of_the_workflow_is_there_as_written() -> None:
     assert {g.id for g in book} == set(GATE_IDS)
     assert {g.id for g in book if g.severity == "warning"} == {
         "shadow.duration", "soak.warn.tick_p95", "soak.warn.fetch_md_p95", "soak.warn.errors",
+        "soak.warn.guards",
         "daily.net_bps", "daily.slippage", "daily.taker_share",
     }  # fmt: skip
 
