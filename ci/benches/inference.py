@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import inference_ab
+import inference_build
 from report import bar, finish, machine
 
 MOST_SECONDS = 120.0
@@ -16,6 +17,7 @@ Section = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
 SECTIONS: dict[str, Section] = {
     "aa": inference_ab.without_effect,
     "power": inference_ab.with_effect,
+    "unchanged_build": inference_build.unchanged_build,
 }
 
 

@@ -18,8 +18,8 @@ from mmlib.baseline.build import Build
 from mmlib.baseline.repeat import NAMES
 from mmlib.core.histogram import Histogram
 
-ROUNDS = 20
-PASSES = 8
+ROUNDS = 30
+PASSES = 4
 _PATIENCE_S = 900.0
 """A run that takes longer has hung; the first one of a build compiles its kernels."""
 

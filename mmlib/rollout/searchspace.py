@@ -54,11 +54,11 @@ class Range:
 def default_ranges(base_spread_bps: float) -> tuple[Range, ...]:
     """Where a search looks unless it is told otherwise; spreads relative to the control's."""
     return (
-        Range("adaptive_spread.vol_weight", 0.0, 3.0),
+        Range("adaptive_spread.vol_weight", 0.0, 5.0),
         Range("adaptive_spread.liquidity_weight", 0.0, 2.0),
         Range("adaptive_spread.latency_weight", 0.0, 1.0),
         Range("adaptive_spread.pnl_weight", 0.0, 1.0),
-        Range("adaptive_spread.min_spread_bps", 0.5 * base_spread_bps, base_spread_bps),
+        Range("adaptive_spread.min_spread_bps", 0.25 * base_spread_bps, base_spread_bps),
         Range("adaptive_spread.max_spread_bps", base_spread_bps, 10.0 * base_spread_bps, log=True),
         Range("queue_aware.max_reprice_bps", 0.0, 0.5 * base_spread_bps),
         Range("queue_aware.eta_target_s", 2.0, 600.0, log=True),

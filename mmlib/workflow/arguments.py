@@ -199,7 +199,7 @@ def _add_baseline(verbs: Any) -> None:
         "--rounds",
         type=int,
         metavar="N",
-        help="runs of each build (default: 20; 0 compares the budgets only)",
+        help="runs of each build (default: 30; 0 compares the budgets only)",
     )
     _add_common(baseline, source=False)
 
