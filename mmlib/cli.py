@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; no traceback reaches the terminal."""
     args = parser().parse_args(argv)
     args.command = sys.argv[1:] if argv is None else list(argv)
+    _end_as_interrupted()
     try:
         return _HANDLERS[args.verb](args)
     except UserError as exc:
@@ -45,13 +48,11 @@ def _run(args: argparse.Namespace) -> int:
     names = [name for group in args.step for name in group]
     keys = [step.key for step in (STEPS if args.all else select_steps(names))]
     shadow = {} if args.shadow_duration is None else {"duration_min": args.shadow_duration}
-    return _execute(args, keys, {"shadow": shadow}, resume=args.resume)
+    return _execute(args, keys, {"shadow": shadow}, resume=args.resume, go_on=args.resume)
 
 
 def _soak(args: argparse.Namespace) -> int:
-    if args.clock == "realtime":
-        raise UserError("--clock realtime: not available in this version; expected replay")
-    return _execute(args, ["soak"], {"soak": _given(duration_hours=args.hours)})
+    return _execute(args, ["soak"], {"soak": _given(duration_hours=args.hours)}, go_on=args.resume)
 
 
 def _dataset(args: argparse.Namespace) -> int:
@@ -125,11 +126,14 @@ def _execute(
     steps: Mapping[str, Mapping[str, Any]],
     *,
     resume: bool = False,
+    go_on: bool = False,
 ) -> int:
+    from mmlib.engine.realtime.options import RESUME_ENV
     from mmlib.workflow import verbs
     from mmlib.workflow.provenance import COMMAND_ENV
 
     options = _options(args, steps)
+    os.environ[RESUME_ENV] = "1" if go_on else ""
     os.environ[COMMAND_ENV] = shlex.join(["finishline", *args.command])
     done = verbs.execute(_workspace(args), keys, profile=args.profile, options=options, resume=resume)
     print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
@@ -149,6 +153,9 @@ def _options(args: argparse.Namespace, steps: Mapping[str, Mapping[str, Any]]) -
         symbols=check_symbols(args.symbols) if getattr(args, "symbols", "") else (),
         sets=parse_sets(getattr(args, "set", [])),
         steps=steps,
+        clock=getattr(args, "clock", None) or "",
+        live_url=getattr(args, "live_url", ""),
+        record=getattr(args, "record", ""),
     )
 
 
@@ -235,6 +242,27 @@ def _feeds_verb(args: argparse.Namespace) -> int:
     return done.returncode
 
 
+def _record(args: argparse.Namespace) -> int:
+    from mmlib.workflow import live_verbs
+
+    text, payload = live_verbs.record(args)
+    print(json.dumps(payload, indent=2) if args.json else text)
+    return 0
+
+
+def _loopback(args: argparse.Namespace) -> int:
+    from mmlib.workflow import live_verbs
+
+    live_verbs.loopback(args)
+    return 0
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from mmlib.workflow import watch
+
+    return watch.show(_workspace(args), once=args.once)
+
+
 def _report(args: argparse.Namespace) -> int:
     from mmlib.workflow.site import build_single, build_site
 
@@ -315,6 +343,12 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and value != ""}
 
 
+def _end_as_interrupted() -> None:
+    """SIGTERM ends a verb as Ctrl-C does, so that a session is closed and not cut."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+
+
 def _say(text: str) -> None:
     print(" ".join(text.split()), file=sys.stderr)
 
@@ -347,6 +381,9 @@ _HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "rollback": _rollback,
     "status": _status,
     "replay": _replay,
+    "record": _record,
+    "loopback": _loopback,
+    "watch": _watch,
     "feeds": _feeds_verb,
     "report": _report,
     "alerts": _alerts,

@@ -28,12 +28,19 @@ def desk_profile(ws: Path, source: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("step", ["prep", "shadow", "soak", "ab_10"])
-def test_a_live_source_is_refused_before_anything_runs(ws: Path, step: str) -> None:
-    with pytest.raises(UserError, match="not available in this version; expected simulated"):
-        plan(ws, [get_step(step)], options=Options(source="live:binanceusdm"))
-    with pytest.raises(UserError, match="live:binanceusdm"):
-        plan(ws, STEPS, profile="production")
+def test_a_live_source_is_planned_with_its_address_and_a_recording_for_each_session(ws: Path) -> None:
+    options = Options(source="live:binanceusdm", live_url="http://127.0.0.1:9", record=str(ws / "raw.gz"))
+    planned = {
+        item.step.key: item.params["source"]
+        for item in plan(ws, [get_step(k) for k in ("prep", "shadow", "soak")], options=options)
+    }
+    for key in ("shadow", "soak"):
+        assert planned[key] == f"live:binanceusdm?url=http://127.0.0.1:9&record={ws}/raw.{key}.gz"
+    (alone,) = plan(ws, [get_step("soak")], options=options)
+    assert alone.params["source"].endswith(f"record={ws}/raw.gz")
+    assert plan(ws, [get_step("soak")], profile="production")[0].params["source"] == "live:binanceusdm"
+    with pytest.raises(UserError, match="unknown exchange"):
+        plan(ws, STEPS, profile="production", options=Options(source="live:binanc"))
     assert not (ws / "artifacts").exists()
 
 

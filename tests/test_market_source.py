@@ -47,7 +47,7 @@ def test_bad_uris(uri: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "says"), [("live:binanceusdm", "not available in this version"), ("feeds:x", "no market")]
+    ("uri", "says"), [("live:binanceusdm", "cannot be read twice"), ("feeds:x", "no market")]
 )
 def test_kinds_that_are_no_market_here(uri: str, says: str) -> None:
     with pytest.raises(UserError, match=says):

@@ -142,7 +142,7 @@ def open_source(
         return open_recording(Path(rest).expanduser(), options, tiles)
     if kind == "live":
         raise UserError(
-            f"source {uri!r}: not available in this version; expected simulated or recording:PATH"
+            f"source {uri!r}: a live market cannot be read twice; expected simulated or recording:PATH"
         )
     raise UserError(f"source {uri!r}: feeds are no market; expected simulated or recording:PATH")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any, NoReturn
 
 from mmlib import __version__
+from mmlib.workflow.live_arguments import add_live_options, add_live_verbs
+from mmlib.workflow.replay_arguments import add_replay
 
 _EXIT_CODES = """exit codes:
   0  every gate passed          1  a gate did not pass (FAIL, INCONCLUSIVE, NO_DATA)
@@ -41,10 +42,11 @@ def parser() -> argparse.ArgumentParser:
     _add_calibrate(verbs)
     _add_baseline(verbs)
     _add_rollback(verbs)
-    _add_replay(verbs)
+    add_replay(verbs, _verb)
     _add_feeds(verbs)
     _add_operations(verbs)
     _add_schedule(verbs)
+    add_live_verbs(verbs, _verb)
     _add_others(verbs)
     return top
 
@@ -98,15 +100,29 @@ def _add_run(verbs: Any) -> None:
     )
     run.add_argument("--shadow-duration", type=float, metavar="MIN", help="length of the shadow run [min]")
     run.add_argument(
-        "--resume", action="store_true", help="keep steps whose inputs have not changed since they ran"
+        "--resume",
+        action="store_true",
+        help="keep steps whose inputs have not changed since they ran; go on with a live session that was cut off",
     )
+    add_live_options(run)
     _add_common(run)
 
 
 def _add_steps(verbs: Any) -> None:
-    soak = _verb(verbs, "soak", "run the soak test", "finishline soak --hours 72")
+    soak = _verb(
+        verbs,
+        "soak",
+        "run the soak test",
+        "finishline soak --hours 72\n"
+        "  finishline soak --hours 72 --clock realtime --source live:binanceusdm --record soak.gz",
+    )
     soak.add_argument("--hours", type=float, metavar="H", help="length [h]")
-    soak.add_argument("--clock", choices=("replay", "realtime"), default="replay", help="default: replay")
+    soak.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a live session that was cut off, from its last synced second",
+    )
+    add_live_options(soak)
     _add_common(soak)
 
     dataset = _verb(
@@ -157,6 +173,7 @@ def _add_steps(verbs: Any) -> None:
         metavar="NAME",
         help="parameters of arm B: a file of params/calibrated, or a path",
     )
+    add_live_options(ab)
     _add_common(ab)
 
     daily = _verb(verbs, "daily", "write the daily operations report", "finishline daily --date 2025-01-15")
@@ -259,63 +276,6 @@ def _add_rollback(verbs: Any) -> None:
     )
     rollback.add_argument("--reason", required=True, metavar="TEXT", help="recorded with the change")
     rollback.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def _add_replay(verbs: Any) -> None:
-    example = (
-        "finishline replay btcusdt.gz --symbol BTCUSDT --tick-size 0.1 --lot-size 0.001 --orders orders.csv \\\n"
-        "      --queue-model log --entry-latency-ms 10 --response-latency-ms 10 \\\n"
-        "      --maker-fee-bps -0.5 --taker-fee-bps 7 -o fills.csv\n"
-        "  finishline replay day1.npz day2.npz --symbol BTCUSDT --orders orders.csv -o fills.csv --actual ours.csv\n\n"
-        "recordings: raw Binance lines (USD-M, COIN-M, spot), hftbacktest .npz, a Tardis incremental_book_L2 CSV with\n"
-        "the trades CSV beside it, top-of-book CSV.\n"
-        "orders: ts_ns,action(new|cancel),order_id,side(buy|sell),price,qty,time_in_force(GTC|GTX|IOC|FOK); ts_ns is the\n"
-        "local clock after correction; an empty price is a market order.\n"
-        "fills: exch_ts_ns,local_ts_ns,order_id,side,price,qty,liquidity,fee,queue_ahead_at_entry"
-    )
-    replay = _verb(verbs, "replay", "replay a user's own orders against recordings", example)
-    replay.add_argument("recording", nargs="+", metavar="RECORDING", help="in order of time")
-    replay.add_argument("--symbol", required=True, metavar="NAME", help="such as BTCUSDT")
-    replay.add_argument("--orders", required=True, metavar="FILE.csv", help="what the bot sent")
-    replay.add_argument("-o", "--output", required=True, metavar="FILLS.csv", help="where the fills go")
-    numbers = (
-        ("--tick-size", None, "SIZE", "quote currency (default: as the recording suggests)"),
-        ("--lot-size", None, "SIZE", "base units (default: as the recording suggests)"),
-        ("--queue-exponent", None, "N", "of a power model"),
-        ("--entry-latency-ms", 10.0, "MS", "from the bot to the exchange (default: 10)"),
-        ("--response-latency-ms", 10.0, "MS", "and back (default: 10)"),
-        ("--maker-fee-bps", 0.0, "BPS", "negative for a rebate (default: 0)"),
-        ("--taker-fee-bps", 0.0, "BPS", "default: 0"),
-        (
-            "--contract-size",
-            None,
-            "SIZE",
-            "of an inverse contract, quote currency: fees in the base currency",
-        ),
-        ("--tolerance-ms", 100.0, "MS", "fills this close count as the same time (default: 100)"),
-    )
-    for name, default, metavar, text in numbers:
-        replay.add_argument(name, type=number, default=default, metavar=metavar, help=text)
-    replay.add_argument(
-        "--queue-model",
-        default="log",
-        metavar="NAME",
-        help="risk, log, log2, power, power2 or power3 (default: log)",
-    )
-    replay.add_argument(
-        "--order-latency", metavar="FILE.npz", help="measured latencies instead of the two constants"
-    )
-    replay.add_argument("--partial-fills", action="store_true", help="share out trades, take level by level")
-    replay.add_argument("--actual", metavar="FILE.csv", help="the bot's own fills, to compare with")
-    replay.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def number(text: str) -> float:
-    """A finite number; argparse names this function in its complaint."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
 
 
 def _add_feeds(verbs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mmlib.config.profiles import Profile
 
 
+_SESSIONS = ("shadow", "soak", "ab")
+"""Families of the steps that run a bot."""
 FEED_FILES = "fills_*.jsonl and pipeline_ticks_*.jsonl"
 
 
@@ -28,6 +30,9 @@ class Options:
     symbols: tuple[str, ...] = ()
     sets: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    clock: str = ""
+    live_url: str = ""
+    record: str = ""
 
 
 def plan(
@@ -63,7 +68,7 @@ def plan(
     sets = {**(loaded.sets if loaded else {}), **chosen.sets}
     load_gates(ws)
     home = notebooks or notebooks_dir()
-    return [_planned(ws, step, home, loaded, chosen, sets) for step in steps]
+    return _one_recording_each([_planned(ws, step, home, loaded, chosen, sets) for step in steps])
 
 
 def notebooks_dir() -> Path:
@@ -77,12 +82,9 @@ def absolute_source(source: str, base: Path) -> str:
     """A source whose path is absolute, so that it means the same in the notebook's working directory.
 
     Raises:
-        UserError: an unknown or unavailable source, or a recording or feeds directory that is not there.
+        UserError: an unknown source or exchange, or a recording or feeds directory that is not there.
     """
     kind, _, rest = check_source(source).partition(":")
-    if kind == "live":
-        expected = "simulated, recording:PATH or feeds:DIR"
-        raise UserError(f"source {source!r}: not available in this version; expected {expected}")
     if kind not in ("recording", "feeds"):
         return source
     path = (base / Path(rest).expanduser()).resolve()
@@ -124,7 +126,7 @@ def _planned(
     source = options.source or (profile.source if profile is not None else "")
     if "source" in known:
         base = Path.cwd() if source else ws  # a step's file means the workspace that it lies in
-        params["source"] = absolute_source(str(params.get("source") or ""), base)
+        params["source"] = _live(absolute_source(str(params.get("source") or ""), base), options)
     elif "feeds" in known and source.startswith("feeds:"):
         params["feeds"] = absolute_source(source, Path.cwd()).removeprefix("feeds:")
     params |= given_here
@@ -139,6 +141,52 @@ def _treatment(ws: Path, step: Step, name: str) -> dict[str, Any]:
             f"{step.key}: treatment: {name!r}; expected none, only the A/B stages have a treatment"
         )
     return treatment_sets(ws, name)
+
+
+def _live(source: str, options: Options) -> str:
+    """The source with what the command line says of a live one; a clock that does not fit is refused."""
+    from mmlib.engine.realtime.options import LiveUri
+
+    live = source.startswith("live:")
+    if options.clock and (options.clock == "realtime") != live:
+        fits = "live:EXCHANGE" if options.clock == "realtime" else "simulated or recording:PATH"
+        raise UserError(
+            f"--clock {options.clock}: source {source!r} has another clock; expected --source {fits}"
+        )
+    if not live:
+        if options.live_url or options.record:
+            raise UserError(
+                f"--live-url, --record: source {source!r} is not live; expected --source live:EXCHANGE"
+            )
+        return source
+    given = LiveUri.parse(source)
+    record = Path(options.record).expanduser() if options.record else given.record
+    return LiveUri(
+        given.exchange,
+        options.live_url or given.url,
+        None if record is None else (Path.cwd() / record).resolve(),
+    ).text()
+
+
+def _one_recording_each(planned: list[Planned]) -> list[Planned]:
+    """Where several steps would record, each gets a file of its own: ``name.shadow.gz``."""
+    from mmlib.engine.realtime.options import LiveUri
+
+    sources = {
+        item.step.key: str(item.params.get("source", "")) for item in planned if item.step.family in _SESSIONS
+    }
+    recording = {key: LiveUri.parse(uri) for key, uri in sources.items() if uri.startswith("live:")}
+    if sum(uri.record is not None for uri in recording.values()) < 2:
+        return planned
+    own = []
+    for item in planned:
+        uri = recording.get(item.step.key)
+        if uri is not None and uri.record is not None:
+            path = uri.record.with_name(f"{uri.record.stem}.{item.step.key}{uri.record.suffix}")
+            source = LiveUri(uri.exchange, uri.url, path).text()
+            item = replace(item, params={**item.params, "source": source})
+        own.append(item)
+    return own
 
 
 def _check_config(ws: Path, step: Step, sets: Mapping[str, Any]) -> None:

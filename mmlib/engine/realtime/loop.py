@@ -20,10 +20,9 @@ from mmlib.engine.realtime.checkpoint import Checkpoint
 from mmlib.engine.realtime.ledger import Ledger
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.feeds.writer import FeedWriter
-from mmlib.market.live import codes
 from mmlib.market.live.feed import LiveFeed, Patience
 from mmlib.market.live.rawlog import RawLog
-from mmlib.market.live.rest import Refused, RestClient, Rules
+from mmlib.market.live.rest import RestClient
 from mmlib.market.live.router import Clock
 from mmlib.market.live.venues import Venue
 
@@ -370,21 +369,3 @@ async def _first_error(needed: list[asyncio.Task[None]], endless: list[asyncio.T
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-
-
-async def read_rules(rest: RestClient, tries: int = 4) -> Rules:
-    """Instrument rules, asked for again after a failure that may pass.
-
-    Raises:
-        UserError: the exchange does not answer.
-    """
-    for left in range(tries - 1, -1, -1):
-        try:
-            return await rest.rules()
-        except Refused as exc:
-            if not left or exc.code == codes.REJECTED:
-                raise UserError(
-                    f"{rest.venue.rest}: {exc}; expected the exchange's public interface (--live-url?)"
-                ) from exc
-            await asyncio.sleep(max(rest.closed_for_s, 0.5))
-    raise AssertionError("unreachable")

@@ -45,7 +45,7 @@ class Replayed:
 def fits(path: Path, config: Config) -> bool:
     """Whether a recording is one of a session with the tick interval of ``config``, so that its ticks can be had again."""
     header = read_header(path)
-    if header is None:
+    if header is None or header.get("note") != "session":
         return False
     interval = header.get("config", {}).get("pipeline", {}).get("tick_interval_ms")
     return interval == config.pipeline.tick_interval_ms
@@ -70,7 +70,7 @@ def replay_session(
         UserError: no recording of a session, or the symbol is not in it.
     """
     header = read_header(path)
-    if header is None:
+    if header is None or header.get("note") != "session":
         raise UserError(f"{path}: expected the recording of a session")
     sizes = header.get("instruments", {}).get(symbol)
     if sizes is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -16,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmlib._io import UserError, sha256_json
-from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH, Grade
+from mmlib.core.histogram import Histogram
+from mmlib.dtypes import EVENT, FILL, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH, Grade
 from mmlib.engine.place import claimed, listed, swap
 from mmlib.engine.realtime import checkpoint
 from mmlib.engine.realtime.checkpoint import Checkpoint
-from mmlib.engine.realtime.loop import LiveLoop, Observer, Plan, read_rules
+from mmlib.engine.realtime.loop import LiveLoop, Observer, Plan
 from mmlib.engine.realtime.options import LiveUri, resume_wanted
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.feeds.sidecar import write_sidecar
+from mmlib.feeds.writer import FeedWriter
 from mmlib.market.live.rawlog import RawLog
-from mmlib.market.live.rest import Refused, RestClient, Rules, instrument_of
+from mmlib.market.live.rest import Refused, RestClient, Rules, instrument_of, read_rules
 from mmlib.market.source import Instrument
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def run_live(
         UserError: the exchange does not answer or lists no such symbol, a file cannot be written, there is nothing that
             fits to go on from, or as `place.claimed`.
     """
+    from mmlib.engine.realtime.watching import watching
     from mmlib.engine.session import Session
 
     source = LiveUri.parse(spec.uri)
@@ -65,8 +69,9 @@ def run_live(
     began, started = time.monotonic(), _now()
     with claimed(feeds, keep=True) as partial:
         saved = _prepare(partial, feeds, wanted)
-        runner = _Runner(spec, config, source, partial, saved, watch)
-        runner.run()
+        with watching(feeds, config, spec.arms) as usual:
+            runner = _Runner(spec, config, source, partial, saved, [usual, *([watch] if watch else [])])
+            runner.run()
         runs = tuple(runner.symbol_run(symbol, time.monotonic() - began) for symbol in spec.symbols)
         first = saved.meta["header"]["started"] if saved else started
         session = Session(spec, feeds, runs, first, _now(), {"stopped_by": runner.loop.stopped_by})
@@ -102,15 +107,15 @@ class _Runner:
         source: LiveUri,
         partial: Path,
         saved: Checkpoint | None,
-        watch: Watch | None,
+        watches: list[Watch],
     ) -> None:
         self.spec, self.config, self.source = spec, config, source
-        self.partial, self.saved, self._watch = partial, saved, watch
+        self.partial, self.saved, self._watches = partial, saved, watches
         self.loop: LiveLoop
         self.grade = Grade.LIVE
         self.clock_offset_ms = 0
         self._error: BaseException | None = None
-        self._ready = threading.Event()
+        self._ready, self._over = threading.Event(), threading.Event()
         self._asked = False
 
     def run(self) -> None:
@@ -118,11 +123,9 @@ class _Runner:
         thread = threading.Thread(target=self._thread, name="live session")
         with _signals(self.stop):
             thread.start()
-            while thread.is_alive():
-                try:
-                    thread.join(0.2)
-                except KeyboardInterrupt:
-                    self.stop("interrupted")
+            while not self._over.wait(0.2):  # a join that Ctrl-C interrupts would take the thread for ended
+                pass
+            thread.join()
         if self._error is not None:
             raise self._error
 
@@ -137,6 +140,8 @@ class _Runner:
             asyncio.run(self._main())
         except BaseException as exc:  # handed to the caller's thread
             self._error = exc
+        finally:
+            self._over.set()
 
     async def _main(self) -> None:
         failures: list[str] = []
@@ -153,7 +158,8 @@ class _Runner:
             try:
                 if self.saved is not None:
                     self.loop.resume(self.saved)
-                observers += self._watch(self.loop) if self._watch else []
+                for watch in self._watches:
+                    observers += watch(self.loop)
                 self._ready.set()
                 if self._asked:
                     self.loop.stop("interrupted")
@@ -277,15 +283,21 @@ async def _clock_offset_ms(rest: RestClient, failures: list[str]) -> int:
 
 @contextmanager
 def _signals(stop: Callable[[str], None]) -> Iterator[None]:
-    """SIGTERM ends the session as Ctrl-C does; only the main thread can say so."""
+    """SIGTERM and Ctrl-C ask for the end instead of tearing it; only the main thread can say so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop("SIGTERM"))
+    reasons = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "interrupted"}
+
+    def asked(number: int, _frame: object) -> None:
+        stop(reasons[signal.Signals(number)])
+
+    before = {number: signal.signal(number, asked) for number in reasons}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def warm_up(config: Config, arms: tuple[str, ...]) -> None:
@@ -299,9 +311,16 @@ def warm_up(config: Config, arms: tuple[str, ...]) -> None:
     bot.schedule(1)
     bot.feed(rows)
     bot.begin(2)
-    bot.end(3)
+    ticks = bot.end(3)
     bot.book  # noqa: B018
     bot.restart()
+    Histogram().add(ticks["tick_total_ms"])
+    with (
+        tempfile.TemporaryDirectory(prefix="finishline-") as place,
+        FeedWriter(Path(place), "WARMUP", arms) as writer,
+    ):
+        writer.ticks(ticks)
+        writer.fills(np.zeros(1, FILL))
 
 
 def _now() -> str:

@@ -106,13 +106,13 @@ class RawLog:
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """What a recording of a session says of it in its first line; None for any other recording."""
+    """What a recording of ours says of itself in its first line; None for any other recording."""
     if not path.is_file():
         return None
     from mmlib.market.lines import Lines
 
     line = next(iter(Lines(path)), b"")
-    if b'"note":"session"' not in line[:200]:
+    if b'"e":"finishline"' not in line[:60]:
         return None
     try:
         note = orjson.loads(line[20:])

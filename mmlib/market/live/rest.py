@@ -194,3 +194,21 @@ def instrument_of(rules: Rules, symbol: str, place: str) -> Instrument:
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UserError(f"{place}: symbol {symbol} is not listed there; expected one of its symbols{hint}")
     return found
+
+
+async def read_rules(rest: RestClient, tries: int = 4) -> Rules:
+    """Instrument rules, asked for again after a failure that may pass.
+
+    Raises:
+        UserError: the exchange does not answer.
+    """
+    for left in range(tries - 1, -1, -1):
+        try:
+            return await rest.rules()
+        except Refused as exc:
+            if not left or exc.code == codes.REJECTED:
+                raise UserError(
+                    f"{rest.venue.rest}: {exc}; expected the exchange's public interface (--live-url?)"
+                ) from exc
+            await asyncio.sleep(max(rest.closed_for_s, 0.5))
+    raise AssertionError("unreachable")
