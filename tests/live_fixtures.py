@@ -44,11 +44,11 @@ def loopback(name: str = "binanceusdm", *, rate_per_s: float = 100.0, seed: int 
         async with LoopbackExchange(venue_of(name), flows) as exchange:
             ready.append(Hosted(exchange, asyncio.get_running_loop()))
             begun.set()
-            await asyncio.to_thread(over.wait, 120)
+            await asyncio.to_thread(over.wait, 300)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(240)  # the simulator may have to be compiled first
     try:
         yield ready[0]
     finally:
