@@ -178,6 +178,7 @@ def minute_metrics(ticks: list[Row], fills: list[Row], start: int) -> dict[int, 
         found[k] = {
             "hit_ratio": sum(t["cache_hit"] for t in of) / len(of),
             "deadline_miss_pct": 100 * sum(t["deadline_miss"] for t in of) / len(of),
+            "guard_hard_pct": 100 * sum(t["guard_level"] == 2 for t in of) / len(of),
             "tick_total_p95_ms": rank_quantile([t["tick_total_ms"] for t in of], 0.95),
             "fetch_md_p95_ms": rank_quantile(fetched, 0.95) if fetched else None,
             "errors_per_min": sum(t["errors"] for t in of),
