@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import JIT_DISABLED, jit_borrowing, load_word
+from mmlib.core._jit import JIT_DISABLED, jit_borrowing, jit_within, load_word
 from mmlib.core.clock import time_ns
 from mmlib.core.jsonline import skip_blanks
 from mmlib.core.number import number
@@ -87,7 +87,7 @@ def _plain_is_key(buf, at, fields, field):
     return True
 
 
-@jit_borrowing
+@jit_within
 def _word_is_key(buf, at, fields, field):
     wrong = np.uint64(0)
     for i in range((fields.length[field] + 7) // 8):
@@ -122,7 +122,7 @@ def _find_key(buf, at, fields):
     return found, skip_blanks(buf, at + 1)
 
 
-@jit_borrowing
+@jit_within
 def _literal(buf, at):
     """Place behind ``true``, ``false`` or ``null`` at ``at``, or FAIL."""
     b, c, d = buf[at + 1], buf[at + 2], buf[at + 3]
@@ -200,7 +200,7 @@ def _text_value(buf, at, fields, field, texts, columns, row):
     return end + 1
 
 
-@jit_borrowing
+@jit_within
 def _absent(fields, field, columns, row):
     """Note that a field has no value."""
     role, slot = fields.role[field], fields.slot[field]
@@ -213,7 +213,7 @@ def _absent(fields, field, columns, row):
         columns.span[2 * slot + 1, row] = -1
 
 
-@jit_borrowing
+@jit_within
 def _take(buf, at, fields, field, texts, columns, row):
     """Take the value of a field at ``at``; the place behind it, or FAIL."""
     role, slot = fields.role[field], fields.slot[field]
@@ -246,7 +246,7 @@ def _take(buf, at, fields, field, texts, columns, row):
     return _text_value(buf, at, fields, field, texts, columns, row)
 
 
-@jit_borrowing
+@jit_within
 def _object(buf, at, fields, texts, columns, row):
     """Take the object whose brace is at ``at`` as a row; the place behind it, or FAIL."""
     n_fields = len(fields.length)
@@ -294,10 +294,11 @@ def decode_lines(buf, n, fields, texts, columns):
 
     Args:
         buf: uint8[n + SLACK], whole lines, the last of its ``n`` bytes is a line break; the slack is 0.
-        fields, texts: what is read, and the texts met so far. columns: with room for every line.
+        fields, texts: what is read, and the texts met so far. columns: with room for every row.
 
     Returns:
-        Numbers of lines, of rows, and of odd lines (blank ones are neither).
+        Numbers of lines, of rows, and of odd lines (blank ones are neither); FAIL instead of the first when there are more
+        odd lines than room for them.
     """
     at, lines, rows, odd = 0, 0, 0, 0
     while at < n:
@@ -319,6 +320,8 @@ def decode_lines(buf, n, fields, texts, columns):
             while buf[end] != _BREAK:
                 end += 1
             if end > start:
+                if odd == len(columns.odd):
+                    return FAIL, rows, odd
                 columns.odd[odd, 0] = lines
                 columns.odd[odd, 1] = at
                 columns.odd[odd, 2] = rows
@@ -326,6 +329,15 @@ def decode_lines(buf, n, fields, texts, columns):
         at = end + 1
         lines += 1
     return lines, rows, odd
+
+
+@jit_borrowing
+def count_breaks(buf, n):
+    """How many of the first ``n`` bytes are line breaks."""
+    found = 0
+    for k in range(n):
+        found += buf[k] == _BREAK
+    return found
 
 
 @jit_borrowing

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import JIT_DISABLED, high_product, high_zeros, jit_borrowing
+from mmlib.core._jit import JIT_DISABLED, high_product, high_zeros, jit_borrowing, jit_within
 from mmlib.core.words import FAIL, digits
 
 _MINUS, _PLUS, _DOT, _ZERO = 45, 43, 46, 48
@@ -85,7 +85,7 @@ def _exponent(buf, at):
     return -value if negative else value, at + n
 
 
-@jit_borrowing
+@jit_within
 def _word_number(buf, at):
     negative = buf[at] == _MINUS
     if negative:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import jit_borrowing
+from mmlib.core._jit import jit_borrowing, jit_within
 from mmlib.core.histogram import SIZE, bucket_index, bucket_values
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -144,7 +144,7 @@ def _close(bins, g):
         bins.most[g, stage] = -np.inf
 
 
-@jit_borrowing
+@jit_within
 def _answer(bins, g, ts_ns):
     """Answer the questions of a group that lie before ``ts_ns``."""
     at = bins.next[g]
@@ -155,7 +155,7 @@ def _answer(bins, g, ts_ns):
     bins.next[g] = at
 
 
-@jit_borrowing
+@jit_within
 def _mark(bins, g, i, ts_ns, mid):
     """Take the mid of a tick."""
     sums = bins.sums[g, i]
@@ -173,7 +173,7 @@ def _mark(bins, g, i, ts_ns, mid):
     bins.mark_bin[g] = i
 
 
-@jit_borrowing
+@jit_within
 def _stages(bins, g, values, k):
     for stage in range(STAGES):
         value = values[stage][k]
@@ -186,7 +186,7 @@ def _stages(bins, g, values, k):
             bins.most[g, stage] = max(bins.most[g, stage], value)
 
 
-@jit_borrowing
+@jit_within
 def _distance(bins, g, ts_ns):
     """Note the distance to the tick before."""
     last = bins.tick_ns[g, 1]

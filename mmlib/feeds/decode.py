@@ -21,6 +21,7 @@ from mmlib.core.feedline import (
     Columns,
     Fields,
     Texts,
+    count_breaks,
     decode_lines,
     gather,
 )
@@ -50,7 +51,7 @@ _ARROW: dict[Role, pa.DataType] = {
 _TEXTS = 1024  # different ones that a block may hold; lines with more are looked at one by one
 _LARGEST = float(np.finfo(np.float64).max)
 _SMALLEST = float(np.nextafter(0.0, 1.0))
-_SHORTEST_LINE = 2
+_ODD = 1024  # lines set aside for which there is room at first
 
 
 @cache
@@ -70,9 +71,14 @@ def decode(kind: Kind, block: Block) -> tuple[pa.Table, list[BadLine], int]:
         start = bytes(block.buf[: block.n - 1]).decode("utf-8", "replace")
         reason = f"longer than {stream.LONGEST >> 20} MiB; only its beginning is kept"
         return arrow_schema(kind).empty_table(), [BadLine(1, reason, start)], 1
-    fields, texts = _fields(kind), _texts(kind)
-    columns = _room(kind, int(np.count_nonzero(block.buf[: block.n] == 10)))
+    fields = _fields(kind)
+    fields, texts = fields._replace(order=fields.order.copy()), _texts(kind)
+    rows = block.n // _shortest(kind) + 1
+    columns = _room(kind, rows, _ODD)
     lines, rows, n_odd = decode_lines(block.buf, block.n, fields, texts, columns)
+    if lines < 0:
+        columns = _room(kind, len(columns.line), int(count_breaks(block.buf, block.n)))
+        lines, rows, n_odd = decode_lines(block.buf, block.n, fields, texts, columns)
     table = _table(kind, block.buf, columns, texts, rows)
     if n_odd == 0:
         return table, [], lines
@@ -128,6 +134,13 @@ def _named(kind: Kind) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for spec in properties for text in spec.get("enum", ())))
 
 
+@cache
+def _shortest(kind: Kind) -> int:
+    """Bytes that a good line has at least: the keys that it must have, each with a colon, a value and a comma."""
+    return sum(len(name) + 5 for name in schema(kind)["required"])
+
+
+@cache
 def _fields(kind: Kind) -> Fields:
     names, slots = _names(kind), _slots(kind)
     key = np.zeros((len(names), 2, KEY_WORDS), np.uint64)
@@ -168,16 +181,16 @@ def _texts(kind: Kind) -> Texts:
     return texts
 
 
-def _room(kind: Kind, lines: int) -> Columns:
+def _room(kind: Kind, rows: int, odd: int) -> Columns:
     roles_of = [role for role, _ in _slots(kind).values()]
     n_real, n_flag, n_id = (roles_of.count(role) for role in (NUMBER, FLAG, ID))
     return Columns(
-        whole=np.empty((len(roles_of) - n_real - n_flag - n_id, lines), np.int64),
-        real=np.empty((n_real, lines), np.float64),
-        flag=np.empty((n_flag, lines), np.uint8),
-        span=np.empty((2 * n_id, lines), np.int64),
-        line=np.empty(lines, np.int64),
-        odd=np.empty((lines, 3), np.int64),
+        whole=np.empty((len(roles_of) - n_real - n_flag - n_id, rows), np.int64),
+        real=np.empty((n_real, rows), np.float64),
+        flag=np.empty((n_flag, rows), np.uint8),
+        span=np.empty((2 * n_id, rows), np.int64),
+        line=np.empty(rows, np.int64),
+        odd=np.empty((odd, 3), np.int64),
     )
 
 

@@ -142,10 +142,10 @@ class FeedStream:
         tail = np.empty(0, np.uint8)
         begun = False
         while True:
-            buf = np.zeros(len(tail) + self._block + SLACK, np.uint8)
+            buf = np.empty(len(tail) + self._block + SLACK, np.uint8)
             buf[: len(tail)] = tail
             n = len(tail) + self._fill(source, _view(buf)[len(tail) : -SLACK])
-            if not begun and bytes(buf[:3]) == _BOM:
+            if not begun and n >= 3 and bytes(buf[:3]) == _BOM:
                 buf, n = buf[3:], n - 3
             begun = True
             if n == len(tail):

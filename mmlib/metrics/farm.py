@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -113,6 +114,7 @@ def open_farm(workers: int = 0, scheduler: str = "") -> Iterator[Farm]:
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
+            silence_logs=logging.ERROR,
             worker_dashboard_address=None,
         ) as cluster,
         Client(cluster) as client,

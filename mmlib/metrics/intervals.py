@@ -13,7 +13,7 @@ from mmlib.feeds.columns import empty_frame
 from mmlib.metrics.grid import SECOND_NS, Bins, Grid, ns, ratio, utc
 from mmlib.metrics.latency import STAGE_COLUMNS
 from mmlib.metrics.ledger import Ledger, ledger_of
-from mmlib.metrics.money import fill_markouts, money_sums, with_ratios
+from mmlib.metrics.money import Markouts, money_sums, with_ratios
 from mmlib.metrics.slices import Pair, Partial, Slice
 
 MAX_P95_MS = 1000.0  # of tick_total; slower intervals are not the bot's normal life
@@ -250,8 +250,9 @@ def _markouts(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Notional-weighted markouts of each interval's fills, see ``money.markouts``."""
     bins = grid.bins(ledger.fill_ts_ns)
+    of_fills = Markouts(ticks, fills)
     for horizon_s, name in zip(HORIZONS_S, MARKOUTS, strict=True):
-        value = fill_markouts(ticks, fills, horizon_s)
+        value = of_fills.after(horizon_s)
         kept = np.isfinite(value)
         some = Bins(bins.index[kept], bins.size)
         weight = ledger.notional[kept]

@@ -161,8 +161,9 @@ def markouts(
     rows = []
     for symbol, arm, (t, f) in groups(ticks, fills):
         notional = f["price"].to_numpy(np.float64) * f["qty"].to_numpy(np.float64)
+        of_fills = Markouts(t, f)
         for horizon_s in horizons_s:
-            values = fill_markouts(t, f, horizon_s)
+            values = of_fills.after(horizon_s)
             kept = np.isfinite(values)
             mean, stderr = _weighted(values[kept], notional[kept])
             n = int(kept.sum())
@@ -171,19 +172,26 @@ def markouts(
     return pd.DataFrame(rows, columns=columns)
 
 
-def fill_markouts(ticks: pd.DataFrame, fills: pd.DataFrame, horizon_s: float) -> np.ndarray:
-    """Markout of each fill of one symbol and arm, ``float64[n]``, bps; NaN for a fill that is dropped."""
-    marked = np.isfinite(ticks["mid"].to_numpy(np.float64))
-    tick_ts, mid = ns(ticks["ts"])[marked], ticks["mid"].to_numpy(np.float64)[marked]
-    fill_ts, price = ns(fills["ts"]), fills["price"].to_numpy(np.float64)
-    sign = np.where(fills["side"].to_numpy() == "buy", 1.0, -1.0)
-    at = fill_ts + round(horizon_s * SECOND_NS)
-    found = np.searchsorted(tick_ts, at, side="right") - 1
-    kept = (found >= 0) & (at <= (tick_ts[-1] if len(tick_ts) else -1))
-    kept[kept] = tick_ts[found[kept]] >= fill_ts[kept]
-    values = np.full(len(fill_ts), np.nan)
-    values[kept] = sign[kept] * (mid[found[kept]] - price[kept]) / price[kept] * 1e4
-    return values
+class Markouts:
+    """Markouts of the fills of one symbol and arm, whose rows the frames hold in time order."""
+
+    def __init__(self, ticks: pd.DataFrame, fills: pd.DataFrame) -> None:
+        mid = ticks["mid"].to_numpy(np.float64)
+        marked = np.isfinite(mid)
+        self._tick_ts, self._mid = ns(ticks["ts"])[marked], mid[marked]
+        self._fill_ts, self._price = ns(fills["ts"]), fills["price"].to_numpy(np.float64)
+        self._sign = np.where(fills["side"].to_numpy() == "buy", 1.0, -1.0)
+
+    def after(self, horizon_s: float) -> np.ndarray:
+        """Markout of each fill, ``float64[n]``, bps; NaN for a fill that is dropped."""
+        at = self._fill_ts + round(horizon_s * SECOND_NS)
+        found = np.searchsorted(self._tick_ts, at, side="right") - 1
+        kept = (found >= 0) & (at <= (self._tick_ts[-1] if len(self._tick_ts) else -1))
+        kept[kept] = self._tick_ts[found[kept]] >= self._fill_ts[kept]
+        values = np.full(len(at), np.nan)
+        price = self._price[kept]
+        values[kept] = self._sign[kept] * (self._mid[found[kept]] - price) / price * 1e4
+        return values
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

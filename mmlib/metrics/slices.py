@@ -20,7 +20,7 @@ from mmlib.metrics.grid import SECOND_NS, Grid
 
 Pair = tuple[str, str]
 
-SLICE_NS = 6 * 3600 * SECOND_NS
+SLICE_NS = 12 * 3600 * SECOND_NS
 """Length of a slice, unless an interval is longer."""
 MAX_PAIRS = 64
 """Symbols and arms of a slice: what their histograms take is bounded."""
