@@ -248,3 +248,14 @@ def test_lines_for_the_figure_carry_their_limits(book: GateBook) -> None:
     assert set(lines.columns) == {"ts", "gate", "value", "limit", "unit"}
     assert lines.groupby("gate")["limit"].nunique().eq(1).all()
     assert lines["gate"].nunique() == 4
+
+
+def test_the_bound_that_decides_stands_below_the_line_it_replaces(book: GateBook) -> None:
+    minutes, ticks = feeds(12)
+    found = paired_experiment(money(np.random.default_rng(0).normal(0, 1, 12)), planned_buckets=12)
+    lines = gate_lines(timeline(minutes, ticks), book.step("ab_10"), found.harm)
+    names = list(dict.fromkeys(lines["gate"]))
+    assert names[1] == f"{names[0]}: lower bound, which decides"
+    bound = lines[lines["gate"] == names[1]].set_index("ts")["value"]
+    assert bound[START + pd.Timedelta(hours=7)] == found.slippage["lower"].iloc[6]
+    assert np.isnan(bound[START + pd.Timedelta(hours=2)])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from mmlib.feeds.sidecar import NAME as SIDECAR
 from mmlib.feeds.sidecar import read_sidecar, write_sidecar
 from mmlib.gates.spec import Gate
 from mmlib.market.source import parse_uri
+
+if TYPE_CHECKING:
+    from mmlib.engine.realtime.run import Watch
 
 __all__ = ["Progress", "Session", "SessionSpec", "SymbolRun", "obtain_feeds", "repeat_session", "run_session"]
 
@@ -74,6 +77,7 @@ def run_session(
     stops: Sequence[Gate] = (),
     resume: bool = False,
     checkpoint_s: float = CHECKPOINT_S,
+    watch: Watch | None = None,
 ) -> Session:
     """Run the bot over a source and leave its feeds in ``feeds``.
 
@@ -89,6 +93,7 @@ def run_session(
         resume: go on with a session that was killed or interrupted at this place; its feeds are then those of one that
             never was. Without such a session a new one begins; one that had ended already is returned as it is.
         checkpoint_s: wall time between two checkpoints of a symbol [s].
+        watch: what observes a live session while it runs.
 
     Raises:
         UserError: the source cannot be read, another session is writing ``feeds``, it holds files that no session of ours
@@ -97,7 +102,7 @@ def run_session(
     if parse_uri(spec.uri)[0] == "live":
         from mmlib.engine.realtime.run import run_live
 
-        return run_live(spec, config, feeds)
+        return run_live(spec, config, feeds, watch=watch)
     identity = _identity(spec, config, stops)
     with claimed(feeds, keep=resume) as partial:
         ended = _ended(partial, feeds, identity) if resume else None
@@ -242,6 +247,7 @@ def obtain_feeds(
     stops: Sequence[Gate] = (),
     resume: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Directory of the feeds that a step works on: a desk's own (``feeds:DIR``), or those of a session run now.
 
@@ -253,7 +259,14 @@ def obtain_feeds(
     kind, rest = parse_uri(spec.uri)
     if kind != "feeds":
         done = run_session(
-            spec, config, feeds, quarantine=quarantine, stops=stops, resume=resume, progress=progress
+            spec,
+            config,
+            feeds,
+            quarantine=quarantine,
+            stops=stops,
+            resume=resume,
+            progress=progress,
+            watch=watch,
         )
         return done.feeds
     directory = Path(rest).expanduser()

@@ -25,23 +25,13 @@ from mmlib.rollout.assign import assign_units
 from mmlib.rollout.estimate import experiment_of
 from mmlib.rollout.safety import timeline
 from mmlib.rollout.switchback import Design
+from mmlib.rollout.watchdog import control_for_both
 
 OFFSET_S = 14 * 86400.0
 """Simulated time at which these replays begin: no stage sees their market."""
 SHARE_PCT = 50
 _KINDS = [(d, r) for d in ("rollback", "promotion") for r in ("statistical", "literal")]
 COLUMNS = ("run", "design", "action", "fired", "sentence")
-
-
-def without_effect(config: Config) -> Config:
-    """The configuration with a treatment that does nothing: B runs its stages, with weights and nudge of zero."""
-    base = config.quoting.base_spread_bps
-    weights = dict.fromkeys(("vol_weight", "liquidity_weight", "latency_weight", "pnl_weight"), 0.0)
-    adaptive = config.adaptive_spread.model_copy(
-        update=weights | {"min_spread_bps": base, "max_spread_bps": base}
-    )
-    aware = config.queue_aware.model_copy(update={"max_reprice_bps": 0.0})
-    return config.model_copy(update={"adaptive_spread": adaptive, "queue_aware": aware})
 
 
 def control_runs(
@@ -57,7 +47,9 @@ def control_runs(
     for number in range(runs):
         shift, seed = (0.0, number) if simulated else (number * spec.duration_s, 0)
         own = replace(spec, arms=("A", "B"), seed=spec.seed + seed, offset_s=spec.offset_s + shift)
-        feeds = run_session(own, without_effect(config), home / f"run_{number}", quarantine=quarantine).feeds
+        feeds = run_session(
+            own, control_for_both(config), home / f"run_{number}", quarantine=quarantine
+        ).feeds
         found.append(measure(feeds, planned_s=spec.duration_s))
     return found
 

@@ -156,12 +156,16 @@ def watch(monitor: SafetyMonitor, safety: pd.DataFrame, harm: Mapping[str, pd.Da
         for at, delta in zip(complete, frame["delta"], strict=True):
             waiting.setdefault(at, {})[metric] = float(delta)
     due = sorted(waiting)
-    for ts, rows in safety.groupby("ts", observed=True, sort=True):
-        now = pd.Timestamp(ts)  # type: ignore[arg-type]
-        while due and due[0] <= now:
+    rows = safety.sort_values("ts", kind="stable")
+    ts = pd.DatetimeIndex(rows["ts"]).as_unit("ns").asi8
+    symbols = rows["symbol"].astype(str).to_list()
+    columns = {name: rows[name].to_list() for name in metrics}
+    minutes, first = np.unique(ts, return_index=True)
+    for now, start, end in zip(minutes.tolist(), first, [*first[1:], len(ts)], strict=True):
+        while due and due[0].value <= now:
             monitor.close_bucket(waiting[due.pop(0)])
-        symbols = rows["symbol"].astype(str)
-        values = {name: dict(zip(symbols, rows[name], strict=True)) for name in metrics}
-        if monitor.update(now.value, values) is not None:
+        named = symbols[start:end]
+        values = {name: dict(zip(named, of[start:end], strict=True)) for name, of in columns.items()}
+        if monitor.update(now, values) is not None:
             break
     return monitor.violation

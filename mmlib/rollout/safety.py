@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -112,8 +112,16 @@ def series(frame: pd.DataFrame, metric: str, *, paired: bool = True) -> Series:
     return found
 
 
-def gate_lines(frame: pd.DataFrame, gates: Iterable[Gate]) -> pd.DataFrame:
-    """The timeline in long form with the limits beside: ts, gate, value (the worst symbol's), limit, unit."""
+def gate_lines(
+    frame: pd.DataFrame, gates: Iterable[Gate], harm: Mapping[str, pd.DataFrame] | None = None
+) -> pd.DataFrame:
+    """The timeline in long form with the limits beside: ts, gate, value (the worst symbol's), limit, unit.
+
+    Args:
+        frame: ``timeline``.
+        gates: of the stage.
+        harm: ``Experiment.harm``; the bounds that gates read instead follow as lines of their own.
+    """
     parts = []
     for gate in gates:
         if gate.metric not in frame.columns or gate.kind != "sustained":
@@ -122,6 +130,11 @@ def gate_lines(frame: pd.DataFrame, gates: Iterable[Gate]) -> pd.DataFrame:
         worst = by_minute.max() if high_is_bad(gate) else by_minute.min()
         labels = {"gate": gate.title, "limit": gate.limit, "unit": gate.unit}
         parts.append(pd.DataFrame({"ts": worst.index, "value": worst.to_numpy(), **labels}))
+        if harm and len(harm.get(gate.metric, ())):
+            ((_, bound),) = harm_series(harm[gate.metric], pd.Series(worst.index), BUCKET_S).values()
+            value = np.where(np.isfinite(bound), bound, np.nan)
+            labels["gate"] = f"{gate.title}: lower bound, which decides"
+            parts.append(pd.DataFrame({"ts": worst.index, "value": value, **labels}))
     columns = ["ts", "gate", "value", "limit", "unit"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
