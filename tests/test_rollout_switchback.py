@@ -70,7 +70,14 @@ def tick_frame(ts: pd.DatetimeIndex, total: np.ndarray) -> pd.DataFrame:
         ("fetch_md_ms", "spread_ms", "guards_ms", "inventory_ms", "queue_aware_ms", "emit_ms"), 1.0
     )
     flags = dict.fromkeys(("cache_hit", "used_stale", "deadline_miss", "breaker_open"), False)
-    numbers = {"mid": 100.0, "spread_bps": 1.0, "inventory": 0.0, "errors": 0, "rss_mb": 100.0}
+    numbers = {
+        "mid": 100.0,
+        "spread_bps": 1.0,
+        "inventory": 0.0,
+        "errors": 0,
+        "rss_mb": 100.0,
+        "guard_level": 0,
+    }
     return pd.DataFrame({"ts": ts, "scheduled_ts": ts, "tick_total_ms": total, **stages, **flags, **numbers})
 
 
