@@ -69,7 +69,7 @@ def run_live(
     began, started = time.monotonic(), _now()
     with claimed(feeds, keep=True) as partial:
         saved = _prepare(partial, feeds, wanted)
-        with watching(feeds, config, spec.arms) as usual:
+        with watching(feeds, config, spec.symbols, spec.arms) as usual:
             runner = _Runner(spec, config, source, partial, saved, [usual, *([watch] if watch else [])])
             runner.run()
         runs = tuple(runner.symbol_run(symbol, time.monotonic() - began) for symbol in spec.symbols)
