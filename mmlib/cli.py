@@ -306,7 +306,7 @@ def _schedule(args: argparse.Namespace) -> int:
 def _lab(args: argparse.Namespace) -> int:
     from mmlib.workflow import verbs
 
-    return verbs.open_lab(_workspace(args))
+    return verbs.open_lab(_workspace(args), browser=not args.no_browser, port=args.port)
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -314,7 +314,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
     checks = doctor.examine(_workspace(args))
     print(json.dumps([check.to_dict() for check in checks], indent=2) if args.json else doctor.text(checks))
-    return 0 if all(check.ok for check in checks) else 2
+    return 2 if any(check.ok is False for check in checks) else 0
 
 
 # --- small things ---

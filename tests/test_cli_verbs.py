@@ -182,7 +182,7 @@ def test_doctor_on_a_fresh_directory(capsys: pytest.CaptureFixture[str], tmp_pat
     checks = {c["name"]: c for c in json.loads(out)}
     assert checks["python"]["ok"]
     assert checks["workspace"]["ok"]
-    assert code == (0 if all(c["ok"] for c in checks.values()) else 2)
+    assert code == (2 if any(c["ok"] is False for c in checks.values()) else 0)
 
 
 PROFILE = """

@@ -365,6 +365,13 @@ def _add_others(verbs: Any) -> None:
         metavar="FILE",
         help="write everything into this one file as well, for a mail or a ticket",
     )
-    _verb(verbs, "lab", "open the notebooks in JupyterLab", "finishline lab")
+    lab = _verb(
+        verbs,
+        "lab",
+        "open the notebooks in JupyterLab",
+        "finishline lab\n  finishline lab --no-browser --port 8890",
+    )
+    lab.add_argument("--no-browser", action="store_true", help="only print the address")
+    lab.add_argument("--port", type=int, default=0, metavar="PORT", help="default: a free one")
     doctor = _verb(verbs, "doctor", "check this machine and workspace", "finishline doctor")
     doctor.add_argument("--json", action="store_true", help="print the result as JSON")

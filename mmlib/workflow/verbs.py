@@ -165,8 +165,18 @@ def roll_back(ws: Path, flags: Sequence[str], gradual: str | None, reason: str) 
     return "\n".join(lines), payload
 
 
-def open_lab(ws: Path) -> int:
-    """Run JupyterLab on the workspace's notebooks; without any, the shipped ones are copied there."""
+def open_lab(ws: Path, *, browser: bool = True, port: int = 0) -> int:
+    """Run JupyterLab on the workspace's notebooks; without any, the shipped ones are copied there.
+
+    It listens on this machine only, runs kernels of this interpreter, and its address with the token is printed first.
+
+    Args:
+        ws: the workspace.
+        browser: open one.
+        port: TCP port; 0 takes a free one.
+    """
+    import os
+    import secrets
     import subprocess
 
     from mmlib.config.load import shipped_dir
@@ -177,7 +187,25 @@ def open_lab(ws: Path) -> int:
     if not home.exists():
         for path in sorted(shipped.glob("*.ipynb")):
             write_atomic(home / path.name, path.read_bytes())
-    return subprocess.call([sys.executable, "-m", "jupyterlab", f"--notebook-dir={home}"])
+    port, token = port or _free_port(), secrets.token_hex(24)
+    words = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={home}", "--ip=127.0.0.1", f"--port={port}"]
+    words += ["--ServerApp.port_retries=0", *([] if browser else ["--no-browser"])]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        words.append("--allow-root")  # a container's only user
+    sys.stdout.write(f"http://127.0.0.1:{port}/lab?token={token}\n")
+    sys.stdout.flush()
+    # the token is not on the command line, where others see it; this environment's kernels come before the user's
+    environment = os.environ | {"JUPYTER_TOKEN": token, "JUPYTER_PREFER_ENV_PATH": "1"}
+    return subprocess.call(words, env=environment)
+
+
+def _free_port() -> int:
+    """A TCP port of this machine that is free now."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _give_params(ws: Path) -> None:
