@@ -52,6 +52,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _soak(args: argparse.Namespace) -> int:
+    if args.incident:
+        args.set = [*args.set, f"rehearsal.incidents={json.dumps(args.incident)}"]
     return _execute(args, ["soak"], {"soak": _given(duration_hours=args.hours)}, go_on=args.resume)
 
 

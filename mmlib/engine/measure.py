@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,11 @@ class Measures:
             "span_min": self.span_s / 60.0,
         }
         return {name: self._measured(float(value), n) for name, value in values.items()}
+
+    @property
+    def halted(self) -> tuple[str, ...]:
+        """Why a stop criterion ended the session early, one line each; empty when none did."""
+        return tuple(str(one["text"]) for one in (self.sidecar or {}).get("halted", ()))
 
     def _measured(self, value: float, n: int) -> Measurement:
         return Measurement(
@@ -144,7 +149,7 @@ def measure(
     sidecar = read_sidecar(feeds)
     grade = grade_of(feeds)
     spans = tick_summary(tick_frame, by=("symbol",))["span_s"] if len(tick_frame) else pd.Series([0.0])
-    source = sidecar["source"] if sidecar else "a desk's own feeds"
+    source = _source(sidecar)
     return Measures(
         ticks=tick_frame,
         fills=fill_frame,
@@ -159,6 +164,14 @@ def measure(
         grade=grade,
         evidence=source if source.startswith(str(grade)) else f"{grade}: {source}",
     )
+
+
+def _source(sidecar: Mapping[str, Any] | None) -> str:
+    """What the feeds come from; incidents that were scripted into it are part of that."""
+    if sidecar is None:
+        return "a desk's own feeds"
+    scripted = ", ".join(sidecar.get("incidents", ()))
+    return f"{sidecar['source']}, scripted incidents: {scripted}" if scripted else str(sidecar["source"])
 
 
 def _of_symbols(frame: pd.DataFrame, symbols: Sequence[str] | None) -> pd.DataFrame:

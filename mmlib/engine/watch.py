@@ -64,8 +64,8 @@ class Firing:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Builtin types, times as text beside the nanoseconds."""
-        return asdict(self) | {"halted_at": iso(self.halt_ns), "violated_since": iso(self.since_ns)}
+        """Builtin types, with the times and the whole in words."""
+        return asdict(self) | {"halted_at": iso(self.halt_ns), "text": self.text()}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Firing:

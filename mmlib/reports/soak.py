@@ -37,6 +37,7 @@ def soak_start(
     before: Iterable[Any] = (),
     settings: Mapping[str, object] | None = None,
     feeds: str = "artifacts/edge/feeds",
+    halted: Sequence[str] = (),
 ) -> str:
     """Launch instructions and stop criteria.
 
@@ -48,6 +49,7 @@ def soak_start(
         before: gate results of the steps before, to state whether the soak may start; empty leaves it open.
         settings: dotted key -> value of the soak overrides in force.
         feeds: where the session writes, below the workspace.
+        halted: the stop criteria that ended the session, in words; empty before it and when none did.
     """
     gates, before = book.step("soak"), list(before)
     others = [gate for gate in gates if gate.severity == "critical" and gate.sense == "require"]
@@ -57,6 +59,7 @@ def soak_start(
         command=command,
         hours=hours,
         feeds=feeds,
+        halted=list(halted),
         before=judge(before) if before else None,
         before_gates=gate_table(before),
         stops=rules_table(stops(gates), "gates.yaml holds no stop criterion."),

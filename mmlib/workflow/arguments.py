@@ -102,7 +102,7 @@ def _add_run(verbs: Any) -> None:
     run.add_argument(
         "--resume",
         action="store_true",
-        help="keep steps whose inputs have not changed since they ran; go on with a live session that was cut off",
+        help="keep steps whose inputs have not changed since they ran; go on with a session that was cut off",
     )
     add_live_options(run)
     _add_common(run)
@@ -114,13 +114,21 @@ def _add_steps(verbs: Any) -> None:
         "soak",
         "run the soak test",
         "finishline soak --hours 72\n"
+        "  finishline soak --hours 30 --incident feed_gap@2h:40m --incident memory_leak@20h:2h:300\n"
         "  finishline soak --hours 72 --clock realtime --source live:binanceusdm --record soak.gz",
     )
     soak.add_argument("--hours", type=float, metavar="H", help="length [h]")
     soak.add_argument(
         "--resume",
         action="store_true",
-        help="go on with a live session that was cut off, from its last synced second",
+        help="go on with a session that was killed or cut off, as if it had not been; a live one from its last synced second",
+    )
+    soak.add_argument(
+        "--incident",
+        action="append",
+        default=[],
+        metavar="KIND@START:DURATION[:STRENGTH]",
+        help="script an incident: feed_gap, latency_spike, rate_limit_storm, memory_leak, volatility_spike, one_sided_book",
     )
     add_live_options(soak)
     _add_common(soak)

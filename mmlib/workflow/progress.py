@@ -62,6 +62,13 @@ class Reporter(AbstractContextManager["Reporter"]):
         elif event.kind == "end":
             self._end(event)
 
+    def session(self, text: str) -> None:
+        """Show how far the soak's session is."""
+        if self._bar is None:
+            self._line(f"    {text}")
+        elif "soak" in self._tasks:
+            self._bar.update(self._tasks["soak"], description=f"Soak: {_plain(text)}")
+
     def _start(self, event: Event) -> None:
         self.begun += 1
         label = f"[{self.begun}/{self.total}] {event.step.title}"

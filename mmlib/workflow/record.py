@@ -69,6 +69,13 @@ class StepContext:
         return inside(self.ws, relative)
 
     @property
+    def resume(self) -> bool:
+        """Whether a session that was killed here goes on instead of beginning anew."""
+        from mmlib.engine.realtime.options import resume_wanted
+
+        return resume_wanted()
+
+    @property
     def quarantine(self) -> Path:
         """Where this step keeps lines that it could not read; never beside feeds, which may belong to a desk."""
         return self.path(f"artifacts/quarantine/{self.step}")

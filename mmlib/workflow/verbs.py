@@ -80,11 +80,12 @@ def execute(
     Raises:
         UserError: bad input that was found before the first notebook started.
     """
+    from mmlib.workflow.sessionprogress import listening
     from mmlib.workflow.site import build_site
 
     _give_params(ws)
     planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=notebooks)
-    with Reporter(len(planned)) as report:
+    with Reporter(len(planned)) as report, listening(report.session):
         run_id, outcomes = run_steps(ws, planned, profile=profile, resume=resume, on_event=report)
     return Done(run_id, tuple(outcomes), _verdict(ws, profile, keys), build_site(ws))
 
