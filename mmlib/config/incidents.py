@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
     ),
     "memory_leak": Kind("resident memory that leaks [MB/h]", 200.0, 1.0, 1e6, "soak.stop.memory_leak"),
     "volatility_spike": Kind(
-        "factor on the volatility of the simulated price", 15.0, 1.0, 1000.0, "soak.warn.guards"
+        "factor on the volatility of the simulated price", 40.0, 1.0, 1000.0, "soak.warn.guards"
     ),
     "one_sided_book": Kind("seconds of every ten in which nobody offers", 4.0, 0.1, 10.0, "soak.warn.errors"),
 }

@@ -108,7 +108,7 @@ class _Simulation:
         if self._ended:
             return None
         stream = self._stream
-        out = np.empty(self._room(), EVENT)
+        out = np.zeros(self._room(), EVENT)
         n = 0
         if not self._begun:
             n = _put(out, 0, stream.book_rows(self._lot_size, self._start_ns, self._start_ns))
