@@ -10,7 +10,20 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from mmlib.figures import ab, baseline, cache, daily, dataset, gates, latency, money, prep, readiness, theme
+from mmlib.figures import (
+    ab,
+    baseline,
+    cache,
+    calibration,
+    daily,
+    dataset,
+    gates,
+    latency,
+    money,
+    prep,
+    readiness,
+    theme,
+)
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -106,6 +119,27 @@ def ratios() -> pd.DataFrame:
     return pd.DataFrame({"stage": ["fetch_md", "tick_total"], **cells})
 
 
+def trend() -> pd.DataFrame:
+    at = pd.date_range("2025-01-01", periods=4, freq="D", tz="UTC")
+    cells = {"p95_ms": [1.0, 1.1, 1.2, 1.2], "level_ms": [1.05, 1.05, 1.2, 1.2], "segment": [0, 0, 1, 1]}
+    return pd.DataFrame({"at": at, "stage": "emit", **cells})
+
+
+def trials() -> pd.DataFrame:
+    cells = {"net_bps": [0.1, np.nan], "slippage_bps": [-0.1, 0.2]}
+    return pd.DataFrame({"fold": [0, 0], **cells, "keeps_gates": [True, False], "shipped": [False, True]})
+
+
+def choices() -> pd.DataFrame:
+    cells = {
+        "net_bps": [0.1, 0.05],
+        "net_se": [0.02, np.nan],
+        "slippage_bps": [-0.1, 0.0],
+        "slippage_se": 0.03,
+    }
+    return pd.DataFrame({"fold": [0, 0], "stretch": ["train", "unseen"], **cells})
+
+
 def rows() -> pd.DataFrame:
     cells = {"requirement": "All 4 metrics PASS gates", "status": ["PASS", "NO_DATA"], "why": ["", "not run"]}
     return pd.DataFrame({"gate": ["Step 1: Prep", "Step 2: Shadow"], **cells, "grade": ["simulated", None]})
@@ -133,6 +167,8 @@ FIGURES: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] 
     "error_rates": (ab.error_rates, error_rates),
     "margins": (gates.margins, results),
     "ratios": (baseline.ratios, ratios),
+    "trend": (baseline.trend, trend),
+    "search": (lambda f: calibration.search(f, choices()), trials),
     "day": (lambda f: daily.day(f, {"hit_ratio": 0.7}), minutes),
     "readiness": (readiness.table, rows),
     "flags": (prep.flags, flags),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from mmlib.rollout.searchspace import (
 from mmlib.rollout.trials import Market, Store, Trial
 from mmlib.rollout.unseen import judge_unseen, limits_of
 from mmlib.workflow.calibrate import Request, calibrate
+from mmlib.workflow.plan import Options, plan
+from mmlib.workflow.steps import get_step
 
 ROOT = Path(__file__).parents[1]
 START = 1_736_899_200_000_000_000
@@ -338,3 +341,41 @@ def test_what_makes_no_search_is_refused(
     }
     with pytest.raises(UserError, match=message):
         calibrate(ws, Request(**given | change))
+
+
+def test_a_profile_or_the_command_line_names_the_treatment_of_the_stages(ws: Path) -> None:
+    (ws / "params" / "calibrated").mkdir(exist_ok=True)
+    (ws / "params" / "calibrated" / "mine.yaml").write_text(
+        "adaptive_spread: {vol_weight: 1.5, pnl_weight: 0.7}\n"
+    )
+    named = Options(steps={"ab": {"treatment": "mine"}}, sets={"adaptive_spread.pnl_weight": 0.2})
+    (planned,) = plan(ws, [get_step("ab_50")], profile="demo", options=named)
+    assert "treatment" not in planned.params
+    sets = planned.params["sets"]
+    assert (sets["adaptive_spread.vol_weight"], sets["adaptive_spread.pnl_weight"]) == (1.5, 0.2)
+    assert sets["pipeline.tick_interval_ms"] == 2000  # of the profile's stage
+    text = (ws / "params/profiles/demo.yaml").read_text()
+    (ws / "params/profiles/mine.yaml").write_text(
+        text.replace("  ab: ", "  ab:\n    treatment: mine\n    # ", 1)
+    )
+    (planned,) = plan(ws, [get_step("ab_10")], profile="mine")
+    assert planned.params["sets"]["adaptive_spread.pnl_weight"] == 0.7
+    with pytest.raises(UserError, match=r"absent\.yaml"):
+        plan(ws, [get_step("ab_10")], options=Options(steps={"ab": {"treatment": "absent"}}))
+    with pytest.raises(UserError, match="only the A/B stages"):
+        plan(ws, [get_step("shadow")], options=Options(steps={"shadow": {"treatment": "mine"}}))
+
+
+@pytest.mark.parametrize("way", ["processes", "cluster"])
+def test_jobs_done_elsewhere_come_to_the_same(way: str) -> None:
+    jobs = [4.0, 9.0, 16.0]
+    if way == "processes":
+        assert sorted(farm.farm(math.sqrt, jobs, workers=2)) == [2.0, 3.0, 4.0]
+        return
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+    ) as there:
+        got = sorted(farm.farm(math.sqrt, jobs, scheduler=there.scheduler_address))
+    assert got == [2.0, 3.0, 4.0]

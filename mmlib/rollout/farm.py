@@ -1,4 +1,7 @@
-"""The same function over many jobs: in this process, in processes of this machine, or on a dask cluster."""
+"""The same function over many jobs: in this process, in processes of this machine, or on a dask cluster.
+
+Unlike ``metrics.farm`` it hands each result over when it is there, so that what an interrupted search has done is kept.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def _on_cluster(function: Callable[[Job], Result], jobs: Sequence[Job], schedule
     from distributed import as_completed as completed
 
     try:
-        client = Client(scheduler, timeout=_PATIENCE_S, set_as_default=False)
+        client = Client(scheduler, timeout=_PATIENCE_S)
     except (OSError, ValueError) as exc:
         raise UserError(
             f"--scheduler {scheduler}: cannot be reached ({exc}); expected tcp://HOST:PORT"
