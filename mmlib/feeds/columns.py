@@ -44,28 +44,38 @@ def typed_frame(kind: Kind, columns: Mapping[str, Sequence[Any] | np.ndarray | p
     """
     typed: dict[str, Any] = {}
     for name, role in roles(kind).items():
-        values = columns[name]
-        if role == "time":
-            stamps = pd.DatetimeIndex(np.asarray(values, dtype="i8").view("M8[ns]"))
-            typed[name] = stamps.tz_localize("UTC")
-        else:
-            typed[name] = pd.Series(values, dtype=_DTYPES[role])
+        typed[name] = _typed(role, columns[name])
     typed["_line"] = np.asarray(columns["_line"], dtype="i8")
     return pd.DataFrame(typed)
 
 
 def table_frame(kind: Kind, table: pa.Table) -> pd.DataFrame:
     """The same from an Arrow table of ``decode.arrow_schema``."""
-    columns: dict[str, np.ndarray | pd.Series] = {"_line": table.column("line").to_numpy()}
-    for name, role in roles(kind).items():
-        column = table.column(name)
-        if role == "time":
-            columns[name] = column.cast(pa.int64()).fill_null(NAT).to_numpy()
-        elif role == "number":
-            columns[name] = column.to_numpy()
-        else:
-            columns[name] = (column.cast(pa.string()) if role == "text" else column).to_pandas()
-    return typed_frame(kind, columns)
+    columns = {name: _values(role, table.column(name)) for name, role in roles(kind).items()}
+    return typed_frame(kind, columns | {"_line": table.column("line").to_numpy()})
+
+
+def part_frame(kind: Kind, table: pa.Table) -> pd.DataFrame:
+    """The fields that an Arrow table holds, in its order, typed as in the whole frame."""
+    fields = roles(kind)
+    names = table.column_names
+    return pd.DataFrame(
+        {n: _typed(fields[n], _values(fields[n], table.column(n))) for n in names}, columns=names
+    )
+
+
+def _values(role: Role, column: pa.ChunkedArray) -> np.ndarray | pd.Series:
+    if role == "time":
+        return column.cast(pa.int64()).fill_null(NAT).to_numpy()
+    if role == "number":
+        return column.to_numpy()
+    return (column.cast(pa.string()) if role == "text" else column).to_pandas()
+
+
+def _typed(role: Role, values: Any) -> pd.DatetimeIndex | pd.Series:
+    if role == "time":
+        return pd.DatetimeIndex(np.asarray(values, dtype="i8").view("M8[ns]")).tz_localize("UTC")
+    return pd.Series(values, dtype=_DTYPES[role])
 
 
 def pairs_of(batch: pa.RecordBatch) -> tuple[list[tuple[str, str]], np.ndarray]:
