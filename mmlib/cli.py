@@ -105,6 +105,10 @@ def _daily(args: argparse.Namespace) -> int:
     if args.catch_up and args.date != "latest":
         raise UserError("daily: --date and --catch-up were both given; expected one of them")
 
+    if args.week:
+        print(operations.write_week(_workspace(args), args.date))
+        return 0
+
     def one(day: str) -> int:
         return _execute(args, ["daily_ops"], {"daily_ops": {"date": day, **given}})
 

@@ -75,6 +75,9 @@ def _events(ticks: pd.DataFrame, fills: pd.DataFrame, bounds: tuple[float, ...])
             "mm_md_cache_hit_total": int(row["cache_hit"]),
             "mm_md_cache_miss_total": int(not row["cache_hit"]),
         }
+        for level in (1, 2):
+            key = ("mm_guard_tick_total", (*each, ("level", ("soft", "hard")[level - 1])))
+            counters[key].append((ts, int(row["guard_level"] == level)))
         for name, amount in add.items():
             counters[name, each].append((ts, amount))
         for code in ERROR_CODES:

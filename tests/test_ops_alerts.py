@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from mmlib._io import UserError
-from mmlib.dtypes import GuardLevel
 from mmlib.gates.spec import Gate, GateBook, load_gates, read_gates
 from mmlib.metrics.exported import EXPORTED, duration_buckets, le_text
 from mmlib.metrics.latency import minute_series
@@ -214,7 +213,7 @@ def a_session() -> tuple[pd.DataFrame, pd.DataFrame]:
         ticks["cache_hit"] = rng.random(len(ticks)) < np.where(at["cache"], 0.05, 0.95)
         ticks["errors"] = np.where(at["errors"], rng.poisson(4, len(ticks)), rng.random(len(ticks)) < 0.02)
         ticks["breaker_open"] = at["breaker"]
-        ticks["guard_level"] = np.where(at["breaker"], GuardLevel.HARD, GuardLevel.NONE)
+        ticks["guard_level"] = np.where(at["guards"], rng.choice([1, 2, 2, 2], len(ticks)), 0)
         leak = np.maximum(np.arange(len(ticks)) / 360 - 1.5, 0) * 400
         ticks["rss_mb"] = 300.0 + leak
         fills = make_days.fills(ticks["ts"][::5], arm=arm)
@@ -239,6 +238,7 @@ INCIDENTS = {
         "cache": (90, 130),
         "errors": (140, 150),
         "breaker": (160, 175),
+        "guards": (70, 82),
     },
     "B": {
         "slow": (100, 112),
@@ -248,6 +248,7 @@ INCIDENTS = {
         "cache": (10, 39),
         "errors": (200, 205),
         "breaker": (180, 184),
+        "guards": (0, 0),
     },
 }
 GONE = {"A": [35, 50, 51, 66, 100, 145], "B": [104, 110, 111, 203]}
@@ -295,10 +296,6 @@ def test_one_session_raises_the_same_alerts_at_the_same_times_online_and_offline
     assert compared["ts"].dt.unit == "ns"
     own = {"symbol": "BTCUSDT", "arm": "B"}
     inputs |= naive_exporter.own_metric("tick_p95_regression_pct", own, regression, start_ns, count, step_s)
-    for arm, rows in minutes.groupby("arm"):
-        held = dict(zip(rows["ts"].astype("int64").tolist(), rows["guard_hard_pct"].tolist(), strict=True))
-        labels = {"symbol": "BTCUSDT", "arm": str(arm)}
-        inputs |= naive_exporter.own_metric("guard_hard_pct", labels, held, start_ns, count, step_s)
     expected: dict[int, list[dict[str, str]]] = {}
     fired = set()
     for gate in gates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pandas as pd
 import pytest
 
 from mmlib._io import UserError
+from mmlib.core.histogram import Histogram
 from mmlib.dtypes import Status
 from mmlib.feeds.columns import empty_frame
 from mmlib.gates.spec import GateBook, load_gates
-from mmlib.ops import daily, day_tables, firings
+from mmlib.ops import compare, daily, day_tables, facts, firings
+from mmlib.ops.error_codes import error_codes
+from mmlib.ops.facts import Figures
 from tests import make_days
 
 
@@ -193,3 +197,116 @@ def test_latest_is_the_last_day_with_a_file(tmp_path: Path) -> None:
 def test_an_absent_directory_is_a_day_without_data(tmp_path: Path, book: GateBook) -> None:
     found = daily.daily_summary(daily.load_day(tmp_path / "none", "2025-01-15"), book)
     assert found.health == daily.NO_DATA
+
+
+def test_a_session_that_ends_at_noon_covers_half_the_day_and_says_so(book: GateBook) -> None:
+    found = daily.daily_summary(a_day(make_days.ticks(4320)), book)
+    assert found.uptime["uptime_pct"].tolist() == [100.0]
+    assert found.uptime["day_pct"].tolist() == [50.0]
+    assert any("ticks cover 50.0 % of the day, 00:00:00 to 11:59:50" in action for action in found.actions)
+
+
+def test_a_violated_threshold_of_the_day_is_an_alert_at_midnight(book: GateBook) -> None:
+    ticks = full()
+    fired = daily.daily_summary(a_day(ticks, make_days.fills(ticks["ts"][::6], edge=-0.1)), book).fired
+    row = fired[fired["gate"] == "daily.net_bps"].iloc[0]
+    assert (row["who"], row["fired"]) == ("all", make_days.DAY + pd.Timedelta(days=1))
+    assert row["worst"] == pytest.approx(-10.0)
+
+
+# --- errors by code ---------------------------------------------------------------------------------------------------
+
+
+def coded(tmp_path: Path, rows: list[tuple[int, object]], errors: int = 3) -> pd.DataFrame:
+    """Error codes of ten ticks, the file's lines given as (tick, what stands in error_codes)."""
+    ticks = make_days.ticks(10).assign(errors=errors)
+    lines = [
+        json.dumps(
+            {
+                "ts": ticks["ts"][k].isoformat(),
+                "symbol": "BTCUSDT",
+                "arm": "A",
+                "errors": errors,
+                "error_codes": c,
+            }
+        )
+        for k, c in rows
+    ]
+    path = tmp_path / "pipeline_ticks_20250115.jsonl"
+    path.write_text("\n".join([*lines, "not JSON error_codes", '{"error_codes": {"A": 1}}']))
+    return error_codes(ticks, [path], 0.5)
+
+
+def test_errors_are_counted_by_code_with_their_rate_and_the_rest_has_none(tmp_path: Path) -> None:
+    found = coded(tmp_path, [(0, {"ERR_TIMEOUT": 2, "ERR_429_RATE_LIMIT": 1}), (3, {"ERR_TIMEOUT": 3})])
+    assert found["code"].tolist() == ["no code", "ERR_TIMEOUT", "ERR_429_RATE_LIMIT"]
+    assert found["n"].tolist() == [24, 5, 1]
+    assert found["per_h"].tolist() == [48.0, 10.0, 2.0]
+    assert found["share_pct"].sum() == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize(
+    "codes", [{"<script>": 1}, {"ERR": -1}, {"ERR": True}, {"ERR": 1.5}, {"ERR": 4}, ["ERR"], None, "ERR"]
+)
+def test_codes_that_are_none_leave_their_errors_without_one(tmp_path: Path, codes: object) -> None:
+    found = coded(tmp_path, [(0, codes)])
+    assert found[["code", "n"]].to_numpy().tolist() == [["no code", 30]]
+
+
+def test_no_errors_no_codes(tmp_path: Path) -> None:
+    assert coded(tmp_path, [(0, {"ERR": 1})], errors=0).empty
+
+
+# --- figures, comparison ------------------------------------------------------------------------------------------------
+
+
+def figures(name: str, pnl: float, ms: float, gross: float = 1.0) -> Figures:
+    sums = {
+        "n_ticks": 10.0,
+        "hits": 9.0,
+        "deadline_misses": 0.0,
+        "errors": 1.0,
+        "up_s": 3600.0,
+        "day_s": 86400.0,
+    }
+    sums |= {"n_fills": 4.0, "notional": 1e4, "taker_notional": 500.0, "pnl": pnl, "gross_pnl": gross}
+    sums |= {"slippage_cost": 0.5, "fees": 0.1, "inventory_pnl": 0.0}
+    return Figures(
+        name, sums, {"tick_total": Histogram([ms] * 10), "fetch_md": Histogram([ms] * 10)}, "HEALTHY"
+    )
+
+
+def test_figures_survive_their_file_and_damage_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "2025-01-15.json"
+    one = figures("2025-01-15", 3.0, 20.0)
+    facts.write_figures(path, one)
+    assert facts.read_figures(path) == one
+    assert facts.read_figures(tmp_path / "none.json") is None
+    path.write_text('{"schema": 1}')
+    with pytest.raises(UserError, match="write that day again"):
+        facts.read_figures(path)
+
+
+def test_a_week_is_made_of_sums_and_histograms() -> None:
+    whole = facts.merged(
+        "week", [figures("a", 3.0, 10.0), figures("b", -1.0, 100.0), figures("c", 1.0, 10.0)]
+    )
+    assert whole is not None
+    assert whole.value("net_bps") == pytest.approx(1e4 * 3.0 / 3e4)
+    assert whole.value("tick_total_p50_ms") == pytest.approx(10.0, rel=1e-3)
+    assert whole.value("tick_total_p95_ms") == pytest.approx(100.0, rel=1e-3)
+    assert facts.merged("week", []) is None
+    assert [str(d) for d in facts.week_of(date(2025, 1, 1))][::6] == ["2024-12-30", "2025-01-05"]
+    assert facts.week_name(date(2024, 12, 30)) == "2025-W01"
+
+
+def test_the_comparison_finds_a_slower_tick_and_a_net_that_turned() -> None:
+    today, before = figures("b", -2.0, 30.0, gross=-1.0), figures("a", 1.0, 20.0)
+    table = compare.comparison(today, before, None, 0, figures("baseline", 0.0, 29.0))
+    found = compare.findings(table)
+    assert any("the whole tick is 50 % above the day before (30 ms, then 20 ms)" in text for text in found)
+    assert not any("baseline" in text for text in found)
+    assert any("Net turned from +1.00 to -2.00 bps; gross changed most (-2.00 bps)" in text for text in found)
+    alone = compare.comparison(today, None, None, 0, None)
+    assert compare.findings(alone) == []
+    assert alone["previous"].isna().all()

@@ -180,7 +180,7 @@ def summary(book: GateBook, *, symbol: str = "BTCUSDT", n: int = 8640) -> ops_da
 def test_daily_report_leads_with_health_and_first_action(book: GateBook) -> None:
     text = daily.daily(summary(book), STAMP)
     assert text.startswith(
-        "# Daily report, 2025-01-15 UTC\n\n**CRITICAL.** 8,640 ticks over 24 of 24 h, 1,440 fills,"
+        "# Daily report, 2025-01-15 UTC\n\n**CRITICAL.** 8,640 ticks, up 100 % of the day, 1,440 fills,"
     )
     assert "net 10 bps" in text
     first = text.split("1. ", 1)[1].splitlines()[0]

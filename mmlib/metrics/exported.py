@@ -23,6 +23,7 @@ ERROR_CODES: tuple[str, ...] = (
 """Codes of ``mm_error_total`` and of ``error_codes`` in the feeds; a desk's own further codes are taken as they are."""
 
 FILL_TYPES = ("maker", "taker")
+GUARD_LEVELS = ("soft", "hard")
 SIGNS = ("plus", "minus")
 """A signed amount is exported as two counters, which only rise and survive a restart: its value is plus less minus."""
 
@@ -31,6 +32,7 @@ LABEL_VALUES: Mapping[str, tuple[str, ...]] = {
     "type": FILL_TYPES,
     "code": ERROR_CODES,
     "sign": SIGNS,
+    "level": GUARD_LEVELS,
 }
 """Label -> values that exist from the first moment on, with 0: what was never exported is absent, not zero."""
 
@@ -62,6 +64,7 @@ EXPORTED: tuple[Exported, ...] = (
     Exported("mm_tick_deadline_miss_total", "counter", _EACH, "Ticks that ended after pipeline.deadline_ms"),
     Exported("mm_md_cache_hit_total", "counter", _EACH, "Ticks priced from a book no older than ttl_ms"),
     Exported("mm_md_cache_miss_total", "counter", _EACH, "Ticks that had to refresh the book"),
+    Exported("mm_guard_tick_total", "counter", (*_EACH, "level"), "Ticks on which a risk guard acted"),
     Exported("mm_fills_total", "counter", (*_EACH, "type"), "Fills, maker or taker"),
     Exported(
         "mm_fill_notional_total", "counter", (*_EACH, "type"), "Traded notional, price x qty, quote currency"

@@ -8,22 +8,30 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mmlib._io import UserError
 from mmlib.dtypes import Status
 from mmlib.feeds.reader import read_feeds
+from mmlib.feeds.schema import FILE_STEM
 from mmlib.gates.evaluate import GateResult, Measurement, evaluate, evaluate_grouped, not_evaluated
 from mmlib.gates.spec import Gate, GateBook
-from mmlib.metrics.latency import minute_series, stage_percentiles
+from mmlib.metrics.latency import minute_series, stage_histograms, stage_percentiles
 from mmlib.metrics.money import decompose
 from mmlib.ops import day_tables
-from mmlib.ops.firings import firings, series
+from mmlib.ops.actions import NO_TICKS, actions
+from mmlib.ops.error_codes import error_codes
+from mmlib.ops.facts import SUMS, Figures, plain_rows
+from mmlib.ops.firings import COLUMNS, firings, series
 
 LEAD = timedelta(hours=1)
 """Read before midnight as well, so that trailing-hour metrics hold from the first minute of the day."""
 
-_TOTALS = ("n_fills", "notional", "pnl", "net_bps", "slippage_bps", "taker_share_pct")
+_TOTALS = (
+    *("n_fills", "notional", "taker_notional", "gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl"),
+    *("net_bps", "slippage_bps", "taker_share_pct"),
+)
 
 HEALTHY, DEGRADED, CRITICAL, NO_DATA = "HEALTHY", "DEGRADED", "CRITICAL", "NO DATA"
 
@@ -50,6 +58,11 @@ class Day:
         """Midnight at its beginning, UTC."""
         return pd.Timestamp(datetime.combine(self.date, time(), UTC))
 
+    @property
+    def seconds(self) -> float:
+        """Length of the day, or of what has passed of it [s]."""
+        return float(min(max((pd.Timestamp.now("UTC") - self.start).total_seconds(), 0.0), 86_400.0))
+
     def of_day(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows of the day itself."""
         end = self.start + pd.Timedelta(days=1)
@@ -64,11 +77,14 @@ class DailySummary:
         health: HEALTHY, DEGRADED, CRITICAL or NO DATA.
         status: worst status of the day's blocking gates.
         results: the ``daily.*`` gates.
-        totals: n_ticks, n_fills, notional, pnl, net_bps, slippage_bps, taker_share_pct over all symbols and arms.
+        totals: n_ticks and, as ``metrics.money.decompose`` gives them, n_fills, the amounts, net_bps, slippage_bps and
+            taker_share_pct over all symbols and arms.
         edge: decomposition of the result, one row a symbol and arm.
-        fired: sustained criteria of the soak and of the day that fired.
+        fired: every alert that would have fired.
         minutes: minute series of the day, for the figure.
         actions: what to do, first things first.
+        codes: errors by code (``ops.error_codes``).
+        figures: sums and histograms of the day, for the next day and the week.
     """
 
     date: date
@@ -89,6 +105,8 @@ class DailySummary:
     minutes: pd.DataFrame
     quarantined: int
     actions: tuple[str, ...]
+    codes: pd.DataFrame
+    figures: Figures
 
 
 def load_day(directory: Path, day: str | date = "latest", *, quarantine: Path | None = None) -> Day:
@@ -124,14 +142,19 @@ def parse_date(text: str, directory: Path) -> date:
             return date.fromisoformat(text)
         except ValueError as exc:
             raise UserError(f"date {text!r}: no such date; expected YYYY-MM-DD or latest") from exc
-    days = []
-    for path in directory.glob("pipeline_ticks_*.jsonl"):
-        if found := re.search(r"_(\d{4})(\d{2})(\d{2})$", path.stem):
+    return max(days_with_feeds(directory), default=datetime.now(UTC).date())
+
+
+def days_with_feeds(directory: Path) -> list[date]:
+    """The UTC days that have a tick file, in order."""
+    found = set()
+    for path in directory.glob("pipeline_ticks_*.jsonl*"):
+        if match := re.match(r"pipeline_ticks_(\d{4})(\d{2})(\d{2})\.", path.name):
             try:
-                days.append(date(*(int(part) for part in found.groups())))
+                found.add(date(*(int(part) for part in match.groups())))
             except ValueError:
                 continue
-    return max(days, default=datetime.now(UTC).date())
+    return sorted(found)
 
 
 def daily_summary(day: Day, book: GateBook) -> DailySummary:
@@ -139,7 +162,8 @@ def daily_summary(day: Day, book: GateBook) -> DailySummary:
 
     Args:
         day: its feeds, see ``load_day``.
-        book: the gate file; ``daily.*`` gates judge, sustained criteria of soak and day are searched for firings.
+        book: the gate file; ``daily.*`` gates judge, and every sustained criterion whose metric the minutes hold is searched
+            for firings.
     """
     ticks, fills = day.of_day(day.ticks), day.of_day(day.fills)
     minutes = minute_series(day.ticks, day.fills)
@@ -147,14 +171,19 @@ def daily_summary(day: Day, book: GateBook) -> DailySummary:
     totals = _totals(ticks, fills)
     gates = book.step("daily")
     results = tuple(_evaluate(gate, totals, minutes, day) for gate in gates)
-    fired = firings(minutes, [*book.step("soak"), *gates]) if len(minutes) else firings(minutes, [])
+    fired = firings(minutes, book if len(minutes) else [])
     status = Status.worst([r.status for r in results if r.blocking])
-    up = day_tables.uptime(ticks)
+    up = day_tables.uptime(ticks, day.seconds)
     failed = day_tables.errors(ticks)
+    files = [path for path in day.files if path.name.startswith(FILE_STEM["ticks"])]
+    codes = error_codes(ticks, files, float(up["span_h"].max()) if len(up) else 0.0)
+    every = _with_thresholds(fired, results, gates, day) if len(ticks) else fired
+    health = _health(results, fired, len(ticks))
+    todo = actions(results, gates, fired, up, failed, codes, day.quarantined) if len(ticks) else [NO_TICKS]
     best, worst = day_tables.symbol_ranking(decompose(ticks, fills, by=("symbol",)))
     return DailySummary(
         date=day.date,
-        health=_health(results, fired, len(ticks)),
+        health=health,
         status=status if len(ticks) else Status.NO_DATA,
         results=results,
         totals=totals,
@@ -167,11 +196,52 @@ def daily_summary(day: Day, book: GateBook) -> DailySummary:
         memory=day_tables.memory(ticks, minutes),
         best=best,
         worst=worst,
-        fired=fired,
+        fired=every,
         minutes=minutes,
         quarantined=day.quarantined,
-        actions=tuple(_actions(results, gates, fired, up, failed, day.quarantined, len(ticks))),
+        actions=tuple(todo),
+        codes=codes,
+        figures=Figures(
+            str(day.date),
+            _sums(ticks, totals, up, failed, day.seconds),
+            stage_histograms(ticks),
+            health,
+            plain_rows(every.drop(columns=["runbook"]).to_dict("records")),
+            tuple(todo),
+        ),
     )
+
+
+def _with_thresholds(
+    fired: pd.DataFrame, results: Iterable[GateResult], gates: Iterable[Gate], day: Day
+) -> pd.DataFrame:
+    """The alerts of a running session, and those that judge the whole day at midnight."""
+    end = day.start + pd.Timedelta(days=1)
+    by_id = {gate.id: gate for gate in gates if gate.kind == "threshold"}
+    rows = [
+        (g.id, g.severity, "all", day.start, end, end, r.value, g.unit, g.rule, g.runbook)
+        for r in results
+        if r.status is Status.FAIL and (g := by_id.get(r.id))
+    ]
+    return pd.concat([fired, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True) if rows else fired
+
+
+def _sums(
+    ticks: pd.DataFrame, totals: dict[str, float], up: pd.DataFrame, failed: pd.DataFrame, day_s: float
+) -> dict[str, float]:
+    """What a week adds up; time is that of a mean symbol and arm."""
+    n = len(ticks)
+    counted = {
+        "n_ticks": float(n),
+        "hits": float(ticks["cache_hit"].sum()) if n else 0.0,
+        "deadline_misses": float(ticks["deadline_miss"].sum()) if n else 0.0,
+        "errors": float(ticks["errors"].sum()) if n else 0.0,
+        "breaker_openings": float(failed["openings"].sum()) if n else 0.0,
+        "up_s": float(up["up_s"].mean()) if n else 0.0,
+        "day_s": day_s,
+    }
+    money = {name: totals[name] for name in SUMS if name in totals and name not in counted}
+    return counted | {name: value for name, value in money.items() if np.isfinite(value)}
 
 
 def _totals(ticks: pd.DataFrame, fills: pd.DataFrame) -> dict[str, float]:
@@ -209,38 +279,3 @@ def _health(results: Iterable[GateResult], fired: pd.DataFrame, n_ticks: int) ->
     if len(fired) or any(r.status is not Status.PASS for r in results):
         return DEGRADED
     return HEALTHY
-
-
-def _actions(
-    results: Iterable[GateResult],
-    gates: Iterable[Gate],
-    fired: pd.DataFrame,
-    uptime: pd.DataFrame,
-    errors: pd.DataFrame,
-    quarantined: int,
-    n_ticks: int,
-) -> list[str]:
-    """What the findings ask for, critical first, each once."""
-    if not n_ticks:
-        return ["No tick was written: check that the session runs and where it writes its feeds."]
-    todo = [f"{row['gate']} fired on {row['who']}: {row['runbook']}" for row in fired.to_dict("records")]
-    runbook = {gate.id: gate.runbook for gate in gates}
-    failed = [r.id for r in results if r.status is Status.FAIL and r.id not in set(fired["gate"])]
-    todo += [f"{gate_id} is violated: {runbook[gate_id]}" for gate_id in failed]
-    todo += [f"{r.id} could not be decided ({r.reason})." for r in results if r.status not in _DECIDED]
-    for row in uptime[uptime["gaps"] > 0].to_dict("records"):
-        outages = f"outages: {row['gaps']}, the longest {row['longest_gap_s']:.0f} s"
-        todo.append(
-            f"{row['symbol']} arm {row['arm']}: {outages}; compare with the log of the market data connection."
-        )
-    for row in errors[errors["openings"] > 0].to_dict("records"):
-        opened = f"openings of the breaker: {row['openings']}; read the errors before the first."
-        todo.append(f"{row['symbol']} arm {row['arm']}: {opened}")
-    if quarantined:
-        todo.append(
-            f"{quarantined} lines of the feeds are in quarantine; their reasons are in artifacts/quarantine."
-        )
-    return list(dict.fromkeys(todo))
-
-
-_DECIDED = (Status.PASS, Status.FAIL)

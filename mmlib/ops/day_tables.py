@@ -7,6 +7,8 @@ import pandas as pd
 
 from mmlib.core.histogram import Histogram
 from mmlib.dtypes import GuardLevel
+from mmlib.metrics.grid import ns
+from mmlib.metrics.latency import open_seconds
 
 GAP_S = 60.0
 """Ticks further apart than this are an outage; a slower schedule is judged by three of its own intervals."""
@@ -14,12 +16,17 @@ GAP_S = 60.0
 KEYS = ["symbol", "arm"]
 
 
-def uptime(ticks: pd.DataFrame) -> pd.DataFrame:
+def uptime(ticks: pd.DataFrame, day_s: float = 86_400.0) -> pd.DataFrame:
     """Coverage a symbol and arm, from the distances between ticks.
+
+    Args:
+        ticks: of one day.
+        day_s: length of the day, or of what has passed of it [s].
 
     Returns:
         symbol, arm, first, last, ticks, span_h (first to last tick), gaps (outages), longest_gap_s, down_s, uptime_pct
-        (share of the span outside outages).
+        (share of the span outside outages), up_s and day_pct (time outside outages, the last tick's own interval counted, and
+        its share of the day: before the first tick and after the last the bot was not up either).
     """
     rows = []
     for (symbol, arm), part in ticks.groupby(KEYS, observed=True):
@@ -31,11 +38,11 @@ def uptime(ticks: pd.DataFrame) -> pd.DataFrame:
         down = float(np.maximum(gaps - usual, 0).sum())
         share = 100 * (1 - down / span) if span > 0 else np.nan
         longest = float(gaps.max()) if len(gaps) else 0.0
-        rows.append(
-            (symbol, arm, ts.iloc[0], ts.iloc[-1], len(ts), span / 3600, len(gaps), longest, down, share)
-        )
+        up = min(span - down + usual, day_s)
+        seen = (ts.iloc[0], ts.iloc[-1], len(ts), span / 3600, len(gaps), longest, down, share)
+        rows.append((symbol, arm, *seen, up, 100 * up / day_s if day_s > 0 else np.nan))
     names = ["first", "last", "ticks", "span_h", "gaps", "longest_gap_s", "down_s", "uptime_pct"]
-    return pd.DataFrame(rows, columns=[*KEYS, *names])
+    return pd.DataFrame(rows, columns=[*KEYS, *names, "up_s", "day_pct"])
 
 
 def cache(ticks: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +84,8 @@ def errors(ticks: pd.DataFrame) -> pd.DataFrame:
     """Errors and circuit breaker a symbol and arm.
 
     Returns:
-        symbol, arm, errors, worst_minute (count), worst_at (its start, NaT without errors), openings, open_ticks_pct.
+        symbol, arm, errors, per_h (of the time from first to last tick), per_10k_ticks, worst_minute (count), worst_at (its
+        start, NaT without errors), openings, longest_open_s (from its first open tick to its last), open_ticks_pct.
     """
     rows = []
     for (symbol, arm), part in ticks.sort_values("ts").groupby(KEYS, observed=True):
@@ -85,12 +93,13 @@ def errors(ticks: pd.DataFrame) -> pd.DataFrame:
         total = int(part["errors"].sum())
         worst_at = by_minute.idxmax() if total else pd.NaT
         opened = part["breaker_open"].to_numpy(dtype=bool)
-        rows.append(
-            (symbol, arm, total, int(by_minute.max()), worst_at, _starts(opened), 100 * opened.mean())
-        )
-    return pd.DataFrame(
-        rows, columns=[*KEYS, "errors", "worst_minute", "worst_at", "openings", "open_ticks_pct"]
-    )
+        ts_ns = ns(part["ts"])
+        hours = float(ts_ns[-1] - ts_ns[0]) / 3.6e12
+        rates = (total / hours if hours else np.nan, 1e4 * total / len(part))
+        breaker = (_starts(opened), float(open_seconds(ts_ns, opened).max()), 100 * opened.mean())
+        rows.append((symbol, arm, total, *rates, int(by_minute.max()), worst_at, *breaker))
+    names = ["errors", "per_h", "per_10k_ticks", "worst_minute", "worst_at"]
+    return pd.DataFrame(rows, columns=[*KEYS, *names, "openings", "longest_open_s", "open_ticks_pct"])
 
 
 def memory(ticks: pd.DataFrame, minutes: pd.DataFrame) -> pd.DataFrame:

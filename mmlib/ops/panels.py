@@ -179,6 +179,12 @@ def _raw() -> list[Panel]:
             (f"60 * {rate('mm_error_total', 'code')}", "{{code}}"),
         ),
         panel(
+            TRADING,
+            "Ticks on which a guard acted",
+            "cps",
+            (rate("mm_guard_tick_total", "symbol, arm, level"), f"{_EACH} {{{{level}}}}"),
+        ),
+        panel(
             RESOURCES,
             "Circuit breaker open",
             "s",

@@ -46,6 +46,7 @@ INCREASES: Mapping[str, str] = {
     "mm:tick_deadline_miss:increase1m": _increase("mm_tick_deadline_miss_total"),
     "mm:md_cache_hit:increase1m": _increase("mm_md_cache_hit_total"),
     "mm:md_cache_miss:increase1m": _increase("mm_md_cache_miss_total"),
+    "mm:guard_hard_tick:increase1m": _increase("mm_guard_tick_total", "level", '{level="hard"}'),
     "mm:error:increase1m": _increase("mm_error_total", "code"),
     "mm:tick_duration_bucket:increase1m": _increase("mm_tick_duration_seconds_bucket"),
     "mm:fetch_md_duration_bucket:increase1m": _increase(
@@ -81,6 +82,7 @@ def _bps(what: str, over: str, by: str = "") -> str:
 
 VALUES: Mapping[str, str] = {
     "deadline_miss_pct": f"100 * (mm:tick_deadline_miss:increase1m / {_LIVE})",
+    "guard_hard_pct": f"100 * (mm:guard_hard_tick:increase1m / {_LIVE})",
     "hit_ratio": "mm:md_cache_hit:increase1m / (mm:md_cache_hit:increase1m + mm:md_cache_miss:increase1m > 0)",
     **{
         metric: f"1000 * histogram_quantile(0.95, {bucket}) and {_LIVE}"

@@ -103,12 +103,12 @@ def _counter(steps: Sequence[float] | np.ndarray) -> Column:
     return [0.0, *np.cumsum(np.asarray(steps, dtype=np.float64)).tolist()]
 
 
-def _share(family: str, other: str = "") -> Drive:
+def _share(family: str, other: str = "", **more: str) -> Drive:
     """All ticks of a minute in one counter, or none; what is not in it may be in another."""
 
     def columns(gate: Gate, up: Sequence[bool]) -> Columns:
         arm = gate.arm or "A"
-        found = {_series(family, arm=arm): _counter([_TICKS * u for u in up])}
+        found = {_series(family, arm=arm, **more): _counter([_TICKS * u for u in up])}
         if other:
             found[_series(other, arm=arm)] = _counter([_TICKS * (not u) for u in up])
         return found
@@ -209,6 +209,7 @@ def _memory(gate: Gate, up: Sequence[bool]) -> Columns:
 
 _DRIVERS: Mapping[str, Drive] = {
     "deadline_miss_pct": _share("mm_tick_deadline_miss_total"),
+    "guard_hard_pct": _share("mm_guard_tick_total", level="hard"),
     "hit_ratio": _share("mm_md_cache_hit_total", "mm_md_cache_miss_total"),
     "tick_total_p95_ms": _bucket("mm_tick_duration_seconds"),
     "fetch_md_p95_ms": _bucket("mm_stage_duration_seconds", stage="fetch_md"),

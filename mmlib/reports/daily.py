@@ -9,10 +9,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from mmlib.ops.alerts import DAY, SESSION
+from mmlib.ops.compare import findings
 from mmlib.ops.daily import DailySummary
+from mmlib.ops.facts import week_name
 from mmlib.ops.rules import absences
 from mmlib.reports.ab import ARM_COLUMNS
-from mmlib.reports.render import Provenance, Table, code, frame_table, num, render, when
+from mmlib.reports.beside import Beside, beside_text, compared, compared_table
+from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
 from mmlib.reports.stages import stage_table
 from mmlib.reports.verdict import gate_table, with_unit
 
@@ -28,8 +31,8 @@ UPTIME = {
     "first": "First tick",
     "last": "Last tick",
     "ticks": "Ticks",
-    "span_h": "Span [h]",
-    "uptime_pct": "Up [%]",
+    "day_pct": "Up [% of the day]",
+    "uptime_pct": "Up [% from first to last]",
     "gaps": "Outages",
     "longest_gap_s": "Longest [s]",
 }
@@ -49,11 +52,24 @@ GUARDS = {
 }
 ERRORS = {
     "errors": "Errors",
+    "per_h": "An hour",
+    "per_10k_ticks": "In 10,000 ticks",
     "worst_minute": "In the worst minute",
     "worst_at": "Worst minute",
-    "openings": "Breaker openings",
-    "open_ticks_pct": "Breaker open [% of ticks]",
 }
+BREAKER = {
+    "openings": "Openings",
+    "longest_open_s": "Longest [s]",
+    "open_ticks_pct": "Open [% of ticks]",
+}
+CODES = {"code": "Code", "n": "Errors", "per_h": "An hour", "share_pct": "Share [%]"}
+LINKS = (
+    ("Alert rules and what to do on each", "../ALERT_RULES.md"),
+    ("Executed notebook, figures and history", "../../html/index.html"),
+    ("Baseline lock", "../BASELINE_LOCK_REPORT.md"),
+    ("Stop criteria of the soak", "../SOAK_START.md"),
+)
+"""Text, and path from the directory of the daily reports."""
 MEMORY = {
     "first_mb": "First [MB]",
     "last_mb": "Last [MB]",
@@ -70,19 +86,26 @@ RANKED = {
 }
 
 
-def daily(summary: DailySummary, provenance: Provenance) -> str:
+def daily(summary: DailySummary, provenance: Provenance, other: Beside | None = None) -> str:
     """The daily report.
 
     Args:
         summary: the judged day.
         provenance: where this comes from.
+        other: what to compare the day with.
     """
-    s = summary
+    s, other = summary, other or Beside()
+    table = compared(s, other)
     return render(
         "daily.md.j2",
         provenance,
         s=s,
         headline=_headline(s),
+        actions=[*s.actions, *(findings(table) if s.totals["n_ticks"] else [])],
+        compared=compared_table(table),
+        beside=beside_text(other),
+        links=LINKS,
+        week=week_name(s.date),
         drivers=_drivers(s.edge),
         gates=gate_table(s.results),
         fired=_fired(s.fired),
@@ -92,9 +115,11 @@ def daily(summary: DailySummary, provenance: Provenance) -> str:
         edge=frame_table(s.edge, ARM_COLUMNS, empty="No fills."),
         guards=frame_table(s.guards, {**WHO, **GUARDS}),
         errors=frame_table(s.errors, {**WHO, **ERRORS}),
+        codes=frame_table(s.codes, {**WHO, **CODES}, empty="No errors."),
+        breaker=frame_table(s.errors, {**WHO, **BREAKER}),
         memory=frame_table(s.memory, MEMORY, empty="Memory was not reported."),
         best=frame_table(s.best, RANKED, empty="No symbol traded."),
-        ranked=s.edge["symbol"].nunique() > 2 if len(s.edge) else False,
+        ranked=len(set(s.edge["symbol"])) > 1,
         worst=frame_table(s.worst, RANKED, empty="No further symbol traded."),
     )
 
@@ -103,7 +128,7 @@ def _headline(s: DailySummary) -> str:
     """The day in one line."""
     if not s.totals["n_ticks"]:
         return "No tick was written on this day."
-    ticks = f"{num(s.totals['n_ticks'])} ticks over {num(s.uptime['span_h'].min(), 3)} of 24 h"
+    ticks = f"{num(s.totals['n_ticks'])} ticks, up {num(s.uptime['day_pct'].min())} % of the day"
     fills = f"{num(s.totals['n_fills'])} fills, notional {num(s.totals['notional'])}"
     return f"{ticks}, {fills}, net {num(s.totals['net_bps'])} bps of traded notional."
 
@@ -137,15 +162,19 @@ def _fired(fired: pd.DataFrame) -> Table:
             row["severity"],
             code(row["gate"]),
             row["who"],
-            when(row["start"]),
-            when(row["end"]),
+            *(_clock(row[at], row["start"]) for at in ("start", "fired", "end")),
             with_unit(row["worst"], row["unit"]),
             code(row["rule"]),
         )
         for row in fired.to_dict("records")
     ]
-    heads = ("Severity", "Criterion", "Who", "From", "To", "Worst>", "Rule")
-    return Table(heads, rows, "No stop or warning criterion fired.")
+    heads = ("Severity", "Alert", "Who", "Violated from", "Fired", "Until", "Worst>", "Rule")
+    return Table(heads, rows, "No alert would have fired.")
+
+
+def _clock(at: pd.Timestamp, start: pd.Timestamp) -> str:
+    """HH:MM; midnight at the end of the day is 24:00."""
+    return "24:00" if at.date() > start.date() and at == at.normalize() else f"{at:%H:%M}"
 
 
 def alert_rules(rules: pd.DataFrame, provenance: Provenance) -> str:

@@ -195,6 +195,9 @@ def _add_steps(verbs: Any) -> None:
         help="every finished day that has feeds but no report, and yesterday",
     )
     daily.add_argument(
+        "--week", action="store_true", help="roll up the week of --date instead (default: this week)"
+    )
+    daily.add_argument(
         "--notify", action="store_true", help="run notify.command of params/config.yaml when it fails"
     )
     _add_common(daily, source=False)

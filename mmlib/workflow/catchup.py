@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,18 +15,6 @@ REPORTS = Path("artifacts") / "reports" / "daily"
 FEEDS = Path("artifacts") / "edge" / "feeds"
 
 
-def days_with_feeds(feeds: Path) -> list[date]:
-    """The UTC days that have a tick file, in order."""
-    found = set()
-    for path in feeds.glob("pipeline_ticks_*.jsonl*"):
-        if match := re.match(r"pipeline_ticks_(\d{4})(\d{2})(\d{2})\.", path.name):
-            try:
-                found.add(date(*(int(part) for part in match.groups())))
-            except ValueError:
-                continue
-    return sorted(found)
-
-
 def missing_days(ws: Path, feeds: Path | None = None, *, today: date | None = None) -> list[date]:
     """Days whose report is missing: every finished day with feeds, and yesterday, which says NO DATA when it has none.
 
@@ -36,6 +23,8 @@ def missing_days(ws: Path, feeds: Path | None = None, *, today: date | None = No
         feeds: a desk's own feeds; None for the workspace's.
         today: the UTC day that is still running, and not reported yet.
     """
+    from mmlib.ops.daily import days_with_feeds
+
     today = today or datetime.now(UTC).date()
     due = {day for day in days_with_feeds(feeds or ws / FEEDS) if day < today} | {today - timedelta(days=1)}
     return sorted(day for day in due if not (ws / REPORTS / f"{day}.md").is_file())

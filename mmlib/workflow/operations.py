@@ -64,6 +64,37 @@ def write_alerts(ws: Path, *, check: bool = False) -> Written:
     return Written((document, rule_file, test_file, dashboard), said, code)
 
 
+def write_week(ws: Path, date: str) -> Path:
+    """Write the roll-up of a date's ISO week from the figures that its daily reports kept.
+
+    Args:
+        ws: the workspace.
+        date: YYYY-MM-DD, or latest: the last day with a report.
+
+    Raises:
+        UserError: no such date, no report at all, or damaged figures.
+    """
+    from mmlib._io import UserError
+    from mmlib.gates.spec import load_gates
+    from mmlib.ops.facts import facts_path, read_figures, week_name, week_of
+    from mmlib.reports.render import Provenance, write
+    from mmlib.reports.weekly import weekly
+    from mmlib.workflow.catchup import REPORTS
+    from mmlib.workflow.times import parse_date
+
+    home = ws / REPORTS
+    if date == "latest":
+        names = sorted(path.stem for path in home.glob("????-??-??.json"))
+        if not names:
+            raise UserError(f"{home}: holds no daily report; expected one of finishline daily first")
+        date = names[-1]
+    days = week_of(parse_date(date, "--date"))
+    known = {day: found for day in days if (found := read_figures(facts_path(home, day))) is not None}
+    book = load_gates(ws)
+    source = Provenance(f"finishline daily --week --date {date}", gates_sha256=book.sha256)
+    return write(home / f"{week_name(days[0])}.md", weekly(days, known, book, source))
+
+
 def run_days(
     ws: Path,
     date: str,

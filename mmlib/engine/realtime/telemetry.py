@@ -17,11 +17,12 @@ from prometheus_client import (
 )
 
 from mmlib._io import UserError
-from mmlib.dtypes import STAGES, Liquidity
+from mmlib.dtypes import STAGES, GuardLevel, Liquidity
 from mmlib.engine.realtime.loop import LiveLoop
 from mmlib.metrics.exported import EXPORTED, LABEL_VALUES, SLIPPAGE_BUCKETS_BPS, Exported, duration_buckets
 
 HOST = "127.0.0.1"
+_GUARD = {int(GuardLevel.SOFT): "soft", int(GuardLevel.HARD): "hard"}
 
 
 class Telemetry:
@@ -72,6 +73,8 @@ class Telemetry:
             self._one("mm_tick_deadline_miss_total", labels).inc(int(row["deadline_miss"]))
             self._one("mm_md_cache_hit_total", labels).inc(int(row["cache_hit"]))
             self._one("mm_md_cache_miss_total", labels).inc(1 - int(row["cache_hit"]))
+            if level := _GUARD.get(int(row["guard_level"])):
+                self._one("mm_guard_tick_total", (*labels, level)).inc()
             for code, n in errors.items():
                 self._one("mm_error_total", (*labels, code)).inc(n)
             self._breaker(labels, int(row["ts_ns"]), bool(row["breaker_open"]))
