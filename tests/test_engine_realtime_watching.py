@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -204,6 +206,12 @@ def test_telemetry_feeds_and_statement_agree_and_a_rollback_reaches_the_session(
         for kind in ("maker", "taker"):
             key = ("mm_fills_total", (("arm", arm), ("symbol", symbol), ("type", kind)))
             assert samples[key] == (own["liquidity"] == kind).sum()
+    told: dict[str, Counter[str]] = {symbol: Counter() for symbol in SYMBOLS}
+    for path in feeds.glob("pipeline_ticks_*"):
+        for line in map(orjson.loads, path.read_bytes().splitlines()):
+            if line["arm"] == "A":
+                told[line["symbol"]].update(line.get("error_codes", {}))
+    assert told == stated["errors"]
     assert sum(stated["errors"][symbol].get("ERR_SEQUENCE_GAP", 0) for symbol in SYMBOLS) == 1
     assert running(tmp_path) is None
     again = run_session(

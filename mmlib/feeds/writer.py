@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+import orjson
 
 from mmlib import dtypes
 from mmlib._io import UserError
@@ -46,9 +47,16 @@ class FeedWriter:
         except OSError as exc:
             raise _unwritable(directory, exc) from exc
 
-    def ticks(self, records: np.ndarray) -> None:
-        """`write` ticks of the first symbol."""
-        self.write("ticks", records)
+    def ticks(self, records: np.ndarray, error_codes: Mapping[str, int] | None = None) -> None:
+        """`write` ticks of the first symbol; ``error_codes`` splits the errors of each of them by code."""
+        if not error_codes:
+            self.write("ticks", records)
+            return
+        codes = orjson.dumps(dict(error_codes))
+        for day, part in _by_day(records):
+            lines = bytes(self._makers["ticks"].lines(records[part], np.zeros(len(records[part]), np.int64)))
+            # the lines are flat: a brace stands at the end of each only
+            self._append("ticks", day, memoryview(lines.replace(b"}\n", b',"error_codes":%b}\n' % codes)))
 
     def fills(self, records: np.ndarray) -> None:
         """`write` fills of the first symbol."""

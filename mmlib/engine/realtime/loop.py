@@ -291,7 +291,7 @@ class LiveLoop:
         errors = ledger.tick(
             met, rows, bool(rows["cache_age_ms"][0] > self.plan.config.risk_guards.max_age_ms)
         )
-        self._writers[symbol].ticks(rows)
+        self._writers[symbol].ticks(rows, errors)
         for observer in self._observers:
             observer.on_tick(symbol, rows, errors)
 
