@@ -18,6 +18,7 @@ import pandas as pd
 
 from mmlib._io import UserError, sha256_json
 from mmlib.config.models import Config
+from mmlib.rollout.experiment import MIN_COVERAGE
 from mmlib.rollout.farm import farm
 from mmlib.rollout.safety import BUCKET_S
 from mmlib.rollout.searchspace import Point, Range, check_ranges, near_points, shipped_point, spread_points
@@ -186,10 +187,13 @@ class Search:
         return Calibration(choices, pd.DataFrame(rows), money, self.evaluated, self.reused)
 
     def score(self, point: Point | None, segments: Iterable[int]) -> Score:
-        """B minus A over segments, one number an hour (the mean over symbols), as the A/B experiment takes it."""
+        """B minus A over segments, one number an hour (the mean over symbols), of the hours that the A/B experiment takes."""
         arms = {None: self._hours(None, segments), "B": self._hours(point, segments)}
         control, treated = arms[None][0], arms["B"][0]
-        both = control.merge(treated, left_index=True, right_index=True, suffixes=("_a", "_b"))
+        control, whole = (
+            one[(one["coverage"] >= MIN_COVERAGE) & (one["notional"] > 0)] for one in (control, treated)
+        )
+        both = control.merge(whole, left_index=True, right_index=True, suffixes=("_a", "_b"))
         delta = pd.DataFrame(
             {name: both[f"{name}_b"] - both[f"{name}_a"] for name in ("net_bps", "slippage_bps")}
         ).dropna()
