@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from mmlib.market.source import Instrument
 from mmlib.metrics.latency import minute_series
 from mmlib.metrics.money import bucket_money
 from mmlib.rollout.experiment import paired_experiment
-from mmlib.rollout.monitor import SafetyMonitor, watch
+from mmlib.rollout.monitor import SLIPPAGE, SafetyMonitor, watch
 from mmlib.rollout.safety import timeline
 from mmlib.rollout.watchdog import StageWatch, control_for_both, fill_frame, tick_frame
 
@@ -149,3 +150,21 @@ def test_frames_are_those_that_reading_the_feeds_gives() -> None:
     assert f["liquidity"].tolist() == ["maker", "maker", "maker", "taker"]
     assert not len(tick_frame([]))
     assert not len(fill_frame([]))
+
+
+def test_a_configuration_changed_under_way_resets_the_counters(ws: Path) -> None:
+    config = load_config(ws, sets={}).config
+    dog = StageWatch(
+        ws, load_gates(ws).step("ab_10"), stage="ab_10", config=config, planned_s=86400, evidence=""
+    )
+    session = Running()
+    session.plan = SimpleNamespace(config=config, header={"grade": "simulated"})  # type: ignore[attr-defined]
+    before = dog.monitor.config_sha256
+    dog.monitor.close_bucket({SLIPPAGE: 1.0})
+    dog.on_second(session, START_NS)
+    assert dog.monitor.config_sha256 == before
+    session.plan.config = control_for_both(config)  # type: ignore[attr-defined]
+    dog.on_second(session, START_NS + S)
+    assert dog.monitor.config_sha256 != before
+    assert dog.config is session.plan.config  # type: ignore[attr-defined]
+    assert dog.monitor._buckets == {}

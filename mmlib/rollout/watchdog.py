@@ -101,6 +101,7 @@ class StageWatch:
                 return
             self._settle(session, self._due)
             self._due = None
+        self._follow(session)
         over = (now_ns - _LATE_NS) // _MINUTE_NS - 1
         if self._minute is None:
             self._minute = over
@@ -109,6 +110,13 @@ class StageWatch:
             start = self._minute * _MINUTE_NS
             self._forget(start + _MINUTE_NS - _KEPT_NS)
             self._due = self._pool.submit(self.look, start, list(self._ticks), list(self._fills))
+
+    def _follow(self, session: LiveLoop | Session) -> None:
+        """Another configuration, by whoever's hand, resets all counters."""
+        plan = getattr(session, "plan", None)
+        if plan is not None and plan.config is not self.config:
+            self.config = plan.config
+            self.monitor.configure(sha256_json(self.config.model_dump(mode="json")))
 
     def _settle(self, session: LiveLoop | Session, due: Future[Violation | None]) -> None:
         """Act on what came of a minute. What fails here must not end a session: it is kept, and the stage is judged
