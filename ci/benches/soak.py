@@ -106,19 +106,21 @@ def timed(home: Path, hours: float) -> dict[str, Any]:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process and its children [MB]; pages that they share count for each."""
+    """Memory of a process and its children [MB]: what each has for itself, and once the most that one of them has mapped."""
     try:
         top = psutil.Process(pid)
         family = [top, *top.children(recursive=True)]
     except psutil.Error:
         return 0.0
-    total = 0.0
+    own, mapped = 0.0, 0.0
     for one in family:
         try:
-            total += one.memory_info().rss / 1e6
+            memory = one.memory_info()
         except psutil.Error:
             continue
-    return total
+        own += (memory.rss - memory.shared) / 1e6
+        mapped = max(mapped, memory.shared / 1e6)
+    return own + mapped
 
 
 def verdicts(home: Path, **options: Any) -> dict[str, Any]:
