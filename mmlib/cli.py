@@ -220,6 +220,29 @@ def _status(args: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate_market(args: argparse.Namespace) -> int:
+    from mmlib.workflow import market_study
+
+    output = Path(args.output).expanduser() if args.output else None
+    options = market_study.MarketOptions(
+        Path(args.recording).expanduser(),
+        args.symbol,
+        output,
+        tick_size=args.tick_size,
+        lot_size=args.lot_size,
+        hours=args.hours,
+        seed=args.seed,
+    )
+    if args.preset:
+        if output is not None:
+            raise UserError("--preset, -o: expected one of them; a preset that is there is not written again")
+        done = market_study.compare_market(options, args.preset)
+    else:
+        done = market_study.calibrate_market(options, lambda k, n: _say(f"pilot {k} of {n}"))
+    print(json.dumps(done.to_dict(), indent=2) if args.json else done.text())
+    return 0
+
+
 def _replay(args: argparse.Namespace) -> int:
     from mmlib.workflow import own_orders
 
@@ -390,6 +413,7 @@ _HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "record": _record,
     "loopback": _loopback,
     "watch": _watch,
+    "calibrate-market": _calibrate_market,
     "feeds": _feeds_verb,
     "report": _report,
     "alerts": _alerts,

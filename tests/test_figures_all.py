@@ -19,6 +19,7 @@ from mmlib.figures import (
     dataset,
     gates,
     latency,
+    market,
     money,
     prep,
     readiness,
@@ -149,6 +150,17 @@ def flags() -> pd.DataFrame:
     return pd.DataFrame({"name": ["trace.enabled"], "value": [False], "expected": ["true"], "ok": [False]})
 
 
+def market_facts() -> pd.DataFrame:
+    cells = {"distance": [0.5, np.nan, np.inf], "met": [True, False, False], "fitted": [True, False, False]}
+    return pd.DataFrame({"group": ["Returns", "Spread", "Impact"], "fact": ["vol", "mean", "1 s"], **cells})
+
+
+def market_curves() -> pd.DataFrame:
+    one = pd.DataFrame({"panel": "Spread [ticks]", "x": [1.0, 2.0, 100.0], "y": [0.1, 0.5, 0.9]})
+    two = one.assign(panel="Lag of trade signs [orders]", y=[0.3, np.nan, 0.1])
+    return pd.concat([part.assign(market=m) for part in (one, two) for m in ("recorded", "simulated")])
+
+
 FIGURES: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] = {
     "stage_bars": (lambda f: latency.stage_bars(f, {"fetch_md": 35.0}), percentiles),
     "minute_lines": (lambda f: latency.minute_lines(f, "deadline_miss_pct", 5.0), minutes),
@@ -165,6 +177,8 @@ FIGURES: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] 
     "safety": (ab.safety, timeline),
     "forest": (lambda f: ab.forest(f, 0.2), symbols),
     "error_rates": (ab.error_rates, error_rates),
+    "market_facts": (market.facts, market_facts),
+    "market_distributions": (market.distributions, market_curves),
     "margins": (gates.margins, results),
     "ratios": (baseline.ratios, ratios),
     "trend": (baseline.trend, trend),

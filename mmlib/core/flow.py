@@ -28,9 +28,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core.flowclock import advance
 from mmlib.core.flowladder import (
     MIN_LEVELS,
     add,
@@ -42,125 +41,13 @@ from mmlib.core.flowladder import (
     write_trade,
 )
 
-MAX_SWEEP = 8  # levels one ordinary market order may take
+MAX_SWEEP = 12  # levels one ordinary market order may take
 ROWS_PER_MESSAGE = 64  # upper bound of the rows of one message
 MAX_EXCITATION = 50.0
-LATENCY_HOLD_NS = 50_000_000
+
 
 LIMIT, CANCEL, MARKET, DEEP, MOVE = 0, 1, 2, 3, 4
 """Rows of ``marks`` (sizes in lots; MOVE in bps); the first three are also the rows of ``rates``."""
-
-FLOW_PARAMS = np.dtype(
-    [
-        ("rate_per_s", "f8"),  # mean messages a second
-        ("vol_per_sqrt_s", "f8"),  # root mean square volatility of the efficient price, relative
-        ("ref_vol_per_sqrt_s", "f8"),  # volatility at which zone and moves have the sizes given
-        ("slow_sd", "f8"),  # standard deviation of the slow factor of log volatility
-        ("slow_tau_s", "f8"),  # its relaxation time
-        ("fast_sd", "f8"),
-        ("fast_tau_s", "f8"),
-        ("season_amp", "f8"),  # log amplitude of activity over the day
-        ("season_peak_h", "f8"),  # hour (UTC) of its peak
-        ("season_norm", "f8"),  # I0(season_amp), the mean of exp(amp cos)
-        ("burst_branching", "f8"),  # market orders that one market order brings about, below 1
-        ("burst_tau_s", "f8"),
-        ("market_share", "f8"),  # mean share of messages that are market orders
-        ("zone_bps", "f8"),  # how far the efficient price gets before the quotes follow
-        ("informed_share", "f8"),  # quotes run over are traded against with this probability, else withdrawn
-        ("lean_market", "f8"),  # how market orders lean towards the coming move
-        ("lean_limit", "f8"),  # how limit orders and cancellations do
-        (
-            "sign_persistence",
-            "f8",
-        ),  # probability that a market order repeats the side of the one before, whatever z
-        ("refill_share", "f8"),  # orders that close an open spread, a second, over rate_per_s
-        ("wide_bps", "f8"),  # mean half spread in excess of half a tick
-        ("deep_share", "f8"),  # new orders behind the touch, a second, over rate_per_s
-        ("deep_levels", "f8"),  # mean number of levels behind the touch, a side
-        ("deep_bps", "f8"),  # their mean distance from it
-        ("lot_size", "f8"),
-        ("min_ticks", "f8"),  # the efficient price stays inside these
-        ("max_ticks", "f8"),
-    ]
-)
-"""What distinguishes one simulated market from another, beside the tables."""
-
-FLOW_STATE = np.dtype(
-    [
-        ("exch_ns", "i8"),  # time of the current message
-        ("local_ns", "i8"),
-        ("vol_ns", "i8"),  # next time at which the volatility factors move (once a second)
-        ("latency_ns", "i8"),  # next time at which the latency is drawn anew
-        ("delay_ns", "i8"),  # latency now
-        ("efficient_ticks", "f8"),
-        ("reference_ticks", "f8"),
-        ("half_ticks", "f8"),  # half spread that makers keep now
-        ("slow", "f8"),
-        ("fast", "f8"),
-        ("sigma", "f8"),  # current volatility, relative, per square root of a second
-        ("scale", "f8"),  # of zone and moves
-        ("pace", "f8"),  # messages a second from season and volatility, before self-excitation
-        ("excitation", "f8"),
-        ("side", "i8"),  # that the last market order hit
-        ("market_norm", "f8"),  # mean of exp(lean z), for market and for limit orders
-        ("limit_norm", "f8"),
-        ("spare", "f8"),  # the second half of a Box-Muller pair, NaN when used up
-    ]
-)
-
-
-@jit
-def _normal(s, rng):
-    """Next standard normal, after Box and Muller."""
-    spare = s["spare"]
-    if spare == spare:
-        s["spare"] = np.nan
-        return spare
-    radius = math.sqrt(-2.0 * math.log(uniform(rng)))
-    angle = 2.0 * math.pi * uniform(rng)
-    s["spare"] = radius * math.sin(angle)
-    return radius * math.cos(angle)
-
-
-@jit
-def _each_second(p, s, rng):
-    """One second of the two mean-reverting factors of log volatility; sets volatility, scale and pace."""
-    keep = math.exp(-1.0 / p["slow_tau_s"])
-    s["slow"] = s["slow"] * keep + p["slow_sd"] * math.sqrt(1.0 - keep * keep) * _normal(s, rng)
-    keep = math.exp(-1.0 / p["fast_tau_s"])
-    s["fast"] = s["fast"] * keep + p["fast_sd"] * math.sqrt(1.0 - keep * keep) * _normal(s, rng)
-    y = s["slow"] + s["fast"]
-    variance = p["slow_sd"] * p["slow_sd"] + p["fast_sd"] * p["fast_sd"]
-    hour = (s["vol_ns"] % 86_400_000_000_000) / 3.6e12
-    season = (
-        math.exp(p["season_amp"] * math.cos((hour - p["season_peak_h"]) * math.pi / 12.0)) / p["season_norm"]
-    )
-    # E[exp(2y)] = exp(2 variance): with this offset the mean square volatility is the one asked for.
-    s["sigma"] = p["vol_per_sqrt_s"] * math.sqrt(season) * math.exp(y - variance)
-    s["scale"] = math.sqrt(s["sigma"] / p["ref_vol_per_sqrt_s"])
-    lively = min(4.0, max(0.5, math.exp(0.5 * y - 0.125 * variance)))
-    s["pace"] = p["rate_per_s"] * season * lively * (1.0 - p["burst_branching"])
-    s["vol_ns"] += 1_000_000_000
-
-
-@jit
-def _advance(p, s, rng, total, latency_ms):
-    """Move to the next message: time by thinning, efficient price, arrival."""
-    while True:
-        before = 1.0 + s["excitation"]
-        dt = -math.log(uniform(rng)) / (total * s["pace"] * before)
-        s["exch_ns"] += int(dt * 1e9) + 1
-        while s["exch_ns"] >= s["vol_ns"]:
-            _each_second(p, s, rng)
-        price = s["efficient_ticks"] * (1.0 + s["sigma"] * math.sqrt(dt) * _normal(s, rng))
-        s["efficient_ticks"] = min(p["max_ticks"], max(p["min_ticks"], price))
-        s["excitation"] *= math.exp(-dt / p["burst_tau_s"])
-        if uniform(rng) * before < 1.0 + s["excitation"]:
-            break
-    if s["exch_ns"] >= s["latency_ns"]:
-        s["latency_ns"] = s["exch_ns"] + LATENCY_HOLD_NS
-        s["delay_ns"] = int(draw(latency_ms, 0, rng) * 1e6)
-    s["local_ns"] = max(s["local_ns"], s["exch_ns"] + s["delay_ns"])
 
 
 @jit
@@ -228,13 +115,23 @@ def _set_half_spread(p, s, rng):
 
 @jit
 def _move(p, s, rng, d, keys, lots, counts, marks, n, out):
-    """The reference price follows: quotes of side ``d`` that it runs over are traded against or withdrawn."""
+    """The reference price follows: quotes of side ``d`` that it runs over are traded against at once, or withdrawn.
+
+    A touch is withdrawn in two messages: first most of it, which shows, then the rest as the price moves on.
+    """
+    informed = s["alarm"] == 0 and uniform(rng) < p["informed_share"]
+    if not informed and s["alarm"] == 0:
+        s["alarm"] = 1
+        left = lots_of(marks, DEEP, rng)
+        if left < lots[d, 0]:
+            lots[d, 0] = left
+            return write_depth(p, s, d, keys[d, 0], left, n, out)
+    s["alarm"] = 0
     most = 2.0 * _zone_ticks(p, s)
     size = draw(marks, MOVE, rng) * 1e-4 * s["efficient_ticks"] * s["scale"]
     size = max(1.0, math.floor(min(size, most) + 0.5))
     s["reference_ticks"] += size if d == 1 else -size
     _set_half_spread(p, s, rng)
-    informed = uniform(rng) < p["informed_share"]
     target = _target_key(s, d)
     if keys[d, 0] < target and informed:
         s["side"] = d
@@ -246,18 +143,19 @@ def _move(p, s, rng, d, keys, lots, counts, marks, n, out):
             n = add(p, s, d, target, lots_of(marks, LIMIT, rng), keys, lots, counts, n, out)
         remove(d, 0, keys, lots, counts)
         n = write_depth(p, s, d, key, 0.0, n, out)
-    return n, informed
+    return n
 
 
 @jit
 def _market_order(p, s, rng, d, keys, lots, counts, marks, n, out):
-    """A market order against side ``d``; a touch that it empties may take the reference price along."""
+    """An order against the touch of side ``d``, or through it; when it empties it, the reference price may go along."""
     if uniform(rng) < p["sign_persistence"]:
         d = s["side"]
     s["side"] = d
     left = lots_of(marks, MARKET, rng)
+    most = MAX_SWEEP if uniform(rng) < p["sweep_share"] else 1
     taken = 0
-    while left > 0.0 and taken < MAX_SWEEP:
+    while left > 0.0 and taken < most:
         key = keys[d, 0]
         if left < lots[d, 0]:
             n = write_trade(p, s, d, key, left, n, out)
@@ -271,11 +169,12 @@ def _market_order(p, s, rng, d, keys, lots, counts, marks, n, out):
         remove(d, 0, keys, lots, counts)
         n = write_depth(p, s, d, key, 0.0, n, out)
         taken += 1
-    if taken > 0:
-        z = (s["efficient_ticks"] - s["reference_ticks"]) / _zone_ticks(p, s)
-        gap = keys[d, 0] - _target_key(s, d)
-        if gap > 0 and uniform(rng) < 0.5 * (1.0 + (z if d == 1 else -z)):
-            s["reference_ticks"] += gap if d == 1 else -gap
+    if taken == 0:
+        return n
+    z = (s["efficient_ticks"] - s["reference_ticks"]) / _zone_ticks(p, s)
+    gap = keys[d, 0] - _target_key(s, d)
+    if gap > 0 and uniform(rng) < 0.5 * (1.0 + (z if d == 1 else -z)):
+        s["reference_ticks"] += gap if d == 1 else -gap
     return n
 
 
@@ -383,21 +282,22 @@ def simulate(params, state, rng, keys, lots, counts, rates, edges, marks, latenc
     p = params[0]
     s = state[0]
     s["market_norm"], s["limit_norm"] = _norm(p["lean_market"]), _norm(p["lean_limit"])
-    branching, tau = p["burst_branching"], p["burst_tau_s"]
-    kick = branching / (tau * (1.0 - branching) * p["market_share"] * p["rate_per_s"])
+    kick = p["burst_branching"] / (p["burst_tau_s"] * (1.0 - p["burst_branching"]) * p["rate_per_s"])
     n = 0
     while n + ROWS_PER_MESSAGE <= len(out) and s["exch_ns"] < until_ns:
         total = _intensities(p, s, keys, lots, counts, rates, edges, weights)
-        _advance(p, s, rng, total, latency_ms)
+        advance(p, s, rng, total, latency_ms)
         away = s["efficient_ticks"] - s["reference_ticks"]
         if abs(away) >= _zone_ticks(p, s):
-            n, traded = _move(p, s, rng, 1 if away > 0.0 else 0, keys, lots, counts, marks, n, out)
+            n = _move(p, s, rng, 1 if away > 0.0 else 0, keys, lots, counts, marks, n, out)
         else:
+            s["alarm"] = 0
             which = _pick(weights, total, rng)
-            traded = which % 6 == MARKET
             n = _event(p, s, rng, which, keys, lots, counts, marks, n, out)
-        if traded:
-            s["excitation"] = min(MAX_EXCITATION, s["excitation"] + kick)
+            if which % 6 == MARKET:
+                # Over their intensity in this state, so that one brings about as many in any state.
+                more = kick / (weights[MARKET] + weights[6 + MARKET])
+                s["excitation"] = min(MAX_EXCITATION, s["excitation"] + more)
         n = _top_up(p, s, rng, 0, keys, lots, counts, marks, n, out)
         n = _top_up(p, s, rng, 1, keys, lots, counts, marks, n, out)
     return n

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmlib._io import UserError, shipped_dir
-from mmlib.core import flow
+from mmlib.core import flowclock
 from mmlib.core.flowladder import DEPTH
 
 PRESETS = "params/market"
@@ -25,6 +25,10 @@ Positive = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rates = Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Field(min_length=1, max_length=64)]
 Quantiles = Annotated[tuple[Positive, ...], Field(min_length=2, max_length=_MAX_TABLE)]
+
+
+KernelArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""``params``, ``rates``, ``edges`` and ``marks`` of `flow.simulate`."""
 
 
 class FlowModel(BaseModel):
@@ -58,9 +62,9 @@ class FlowModel(BaseModel):
     lean_market: Annotated[float, Field(ge=0.0, le=5.0)]
     lean_limit: Annotated[float, Field(ge=0.0, le=5.0)]
     sign_persistence: Annotated[float, Field(ge=0.0, lt=1.0)]
+    sweep_share: Share
     wide_bps: Annotated[float, Field(ge=0.0)]
 
-    market_share: Annotated[float, Field(gt=0.0, lt=1.0)]
     refill_per_s: Positive
     queue_notional: Annotated[tuple[Positive, ...], Field(max_length=63)]
     limit_per_s: Rates
@@ -164,12 +168,12 @@ def checked(values: dict[str, Any], place: str) -> FlowModel:
 
 def kernel_arrays(
     model: FlowModel, *, price: float, tick_size: float, lot_size: float, rate_per_s: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> KernelArrays:
     """``params``, ``rates``, ``edges`` and ``marks`` of `flow.simulate` for a symbol at a price."""
-    p = np.zeros(1, flow.FLOW_PARAMS)
+    p = np.zeros(1, flowclock.FLOW_PARAMS)
     for name in ("slow_sd", "slow_tau_s", "fast_sd", "fast_tau_s", "season_amp", "season_peak_h",
-                 "burst_branching", "burst_tau_s", "market_share", "zone_bps", "informed_share", "lean_market",
-                 "lean_limit", "sign_persistence", "wide_bps", "deep_levels", "deep_bps"):  # fmt: skip
+                 "burst_branching", "burst_tau_s", "zone_bps", "informed_share", "lean_market",
+                 "lean_limit", "sign_persistence", "sweep_share", "wide_bps", "deep_levels", "deep_bps"):  # fmt: skip
         p[name] = getattr(model, name)
     p["rate_per_s"] = rate_per_s
     p["vol_per_sqrt_s"] = p["ref_vol_per_sqrt_s"] = model.vol_bps * 1e-4
@@ -235,8 +239,8 @@ def _built_in() -> FlowModel:
         lean_market=0.8,
         lean_limit=0.4,
         sign_persistence=0.15,
+        sweep_share=0.3,
         wide_bps=0.3,
-        market_share=0.1,
         refill_per_s=20.0,
         queue_notional=edges,
         limit_per_s=tuple(float(v) for v in 3.0 + 2.0 * np.exp(-scale)),

@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 
 from mmlib._io import UserError
-from mmlib.core import flow
+from mmlib.core import flow, flowclock
 from mmlib.core.flowladder import DEPTH
 from mmlib.dtypes import EVENT, Grade
 from mmlib.market.events import book_before, snapshot_rows
-from mmlib.market.flowmodel import BUILT_IN, FlowModel, even_quantiles, kernel_arrays, load_preset
+from mmlib.market.flowmodel import (
+    BUILT_IN,
+    FlowModel,
+    KernelArrays,
+    even_quantiles,
+    kernel_arrays,
+    load_preset,
+)
 from mmlib.market.latency import heavy_tailed_ms, refresh_model
 from mmlib.market.source import CHUNK_ROWS, QUANTILES, FeedLatency, Instrument
 
@@ -206,32 +213,40 @@ class SimulatedSource:
 
         What `chunks` hands out from the start is its ``book_rows`` at ``start_ns`` and then what it fills.
         """
-        params, rates, edges, marks = (array.copy() for array in self._arrays)
-        ticks = math.floor(self._price / self.instrument.tick_size) + 0.5
-        state = np.zeros(1, flow.FLOW_STATE)
-        for name in ("exch_ns", "local_ns", "vol_ns", "latency_ns"):
-            state[name] = self.start_ns
-        state["efficient_ticks"] = state["reference_ticks"] = ticks
-        state["half_ticks"] = 0.5 + params["wide_bps"] * 1e-4 * ticks
-        state["spare"] = np.nan
-        # The first message comes after the volatility has moved once; until then these hold.
-        state["sigma"], state["scale"], state["pace"] = params["vol_per_sqrt_s"], 1.0, params["rate_per_s"]
-        levels = np.arange(DEPTH // 2)
-        gap = max(1, int(ticks * params["deep_bps"][0] * 1e-4 / len(levels)))
-        keys = np.zeros((2, DEPTH), np.int64)
-        lots = np.zeros((2, DEPTH))
-        lots[:, : len(levels)] = max(1.0, float(np.rint(np.median(marks[flow.DEEP]))))
-        for d, centre in ((0, -ticks), (1, ticks)):
-            keys[d, : len(levels)] = math.ceil(centre + float(state["half_ticks"][0]) - 1e-9) + gap * levels
-            lots[d, 0] = max(1.0, float(np.rint(np.median(edges)))) if len(edges) else lots[d, 1]
-        rng = _rng(self._seed, self.symbol, self.start_ns)
-        counts = np.full(2, len(levels), np.int64)
-        return SimulatedStream(
-            params, self._latency_ms.copy(), state, rng, keys, lots, counts, rates, edges, marks
-        )
+        rng = seeded(self._seed, self.symbol, self.start_ns)
+        ticks = self._price / self.instrument.tick_size
+        return new_stream(self._arrays, ticks, self.start_ns, rng, self._latency_ms)
 
 
-def _rng(seed: int, symbol: str, start_ns: int) -> np.ndarray:
+def new_stream(
+    arrays: KernelArrays, price_ticks: float, start_ns: int, rng: np.ndarray, latency_ms: np.ndarray
+) -> SimulatedStream:
+    """A stream before its first message; all arrays are copied."""
+    params, rates, edges, marks = (array.copy() for array in arrays)
+    ticks = math.floor(price_ticks) + 0.5
+    state = np.zeros(1, flowclock.FLOW_STATE)
+    for name in ("exch_ns", "local_ns", "vol_ns", "latency_ns"):
+        state[name] = start_ns
+    state["efficient_ticks"] = state["reference_ticks"] = ticks
+    state["half_ticks"] = 0.5 + params["wide_bps"] * 1e-4 * ticks
+    state["spare"] = np.nan
+    # The first message comes after the volatility has moved once; until then these hold.
+    state["sigma"], state["scale"], state["pace"] = params["vol_per_sqrt_s"], 1.0, params["rate_per_s"]
+    levels = np.arange(DEPTH // 2)
+    gap = max(1, int(ticks * params["deep_bps"][0] * 1e-4 / len(levels)))
+    keys = np.zeros((2, DEPTH), np.int64)
+    lots = np.zeros((2, DEPTH))
+    lots[:, : len(levels)] = max(1.0, float(np.rint(np.median(marks[flow.DEEP]))))
+    for d, centre in ((0, -ticks), (1, ticks)):
+        keys[d, : len(levels)] = math.ceil(centre + float(state["half_ticks"][0]) - 1e-9) + gap * levels
+        lots[d, 0] = max(1.0, float(np.rint(np.median(edges)))) if len(edges) else lots[d, 1]
+    counts = np.full(2, len(levels), np.int64)
+    return SimulatedStream(
+        params, latency_ms.copy(), state, rng.copy(), keys, lots, counts, rates, edges, marks
+    )
+
+
+def seeded(seed: int, symbol: str, start_ns: int) -> np.ndarray:
     """Generator state from what identifies the stream; inside the ranges that KISS asks for."""
     digest = hashlib.sha256(f"{seed}|{symbol}|{start_ns}".encode()).digest()
     words = np.frombuffer(digest[:16], "<u4").astype(np.int64)
@@ -276,7 +291,7 @@ def _check_keys(market: Mapping[str, Any]) -> None:
 
 def _arrays(
     model: FlowModel, regime: str, rate_per_s: float, price: float, instrument: Instrument
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> KernelArrays:
     """Kernel arrays of a market in a regime."""
     params, rates, edges, marks = kernel_arrays(
         model,

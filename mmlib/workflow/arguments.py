@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from mmlib import __version__
 from mmlib.workflow.live_arguments import add_live_options, add_live_verbs
+from mmlib.workflow.market_arguments import add_calibrate_market
 from mmlib.workflow.replay_arguments import add_replay
 
 _EXIT_CODES = """exit codes:
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     _add_baseline(verbs)
     _add_rollback(verbs)
     add_replay(verbs, _verb)
+    add_calibrate_market(verbs, _verb)
     _add_feeds(verbs)
     _add_operations(verbs)
     _add_schedule(verbs)
