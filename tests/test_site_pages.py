@@ -251,6 +251,19 @@ def test_a_symbol_that_looks_like_markup_stays_text(tmp_path: Path) -> None:
         assert "&lt;script&gt;alert(9)" in path.read_text()
 
 
+def test_a_report_links_to_reports_that_have_a_page(tmp_path: Path) -> None:
+    home = tmp_path / "artifacts" / "reports"
+    (home / "daily").mkdir(parents=True)
+    (home / "PREP_LOG.md").write_text("# Log\n")
+    day = "# Day\n\n[log](../PREP_LOG.md) [gone](../GONE.md) [out](../../../../etc/passwd) [web](https://example.org/)\n"
+    (home / "daily" / "2025-01-15.md").write_text(day)
+    text = (build_site(tmp_path).parent / "reports" / "daily-2025-01-15.html").read_text()
+    assert 'href="PREP_LOG.html"' in text
+    assert "GONE.md" not in text
+    assert "passwd" not in text
+    assert 'href="#PREP_LOG"' in build_single(tmp_path, tmp_path / "one.html").read_text()
+
+
 def test_the_front_page_needs_no_script_and_the_history_names_every_run(site: Path) -> None:
     assert Page((site / "index.html").read_text()).scripts == []
     manifest = {"status": "FAIL", "seconds": 3.0, "profile": "demo", "started": "2025-01-15T00:00:00Z"}

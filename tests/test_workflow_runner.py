@@ -51,6 +51,7 @@ def test_success_failure_and_bad_input_in_one_run(tmp_path: Path) -> None:
     ]
     run_id, outcomes = run_steps(ws, items, profile="demo", on_event=events.append)
     codes = {o.step.key: (o.returncode, o.status) for o in outcomes}
+    told = [f"{o.step.key}: {o.reason}" for o in outcomes]
     assert codes == {
         "prep": (OK, Status.PASS),
         "shadow": (GATE, Status.FAIL),
@@ -58,7 +59,7 @@ def test_success_failure_and_bad_input_in_one_run(tmp_path: Path) -> None:
         "dataset": (BAD_INPUT, Status.ERROR),
         "baseline_lock": (FAILED, Status.ERROR),
         "daily_ops": (FAILED, Status.ERROR),
-    }
+    }, told
     reasons = {o.step.key: o.reason for o in outcomes}
     assert "ZeroDivisionError in cell" in reasons["soak"]
     assert reasons["dataset"] == "interval_min: -5; expected a number above 0 and at most 1440"

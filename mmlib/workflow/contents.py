@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _REPORTS = (
     "artifacts/edge/reports/*.md",
     "docs/*.md",
 )
+_LOCAL_LINK = re.compile(r'href="([^"#:][^":]*)"')
 _HASHES = ("params_sha256", "config_sha256", "gates_sha256", "code_sha256")
 
 
@@ -66,6 +68,25 @@ def report_pages(ws: Path) -> list[Page]:
     """A page for each report of the workspace."""
     paths = [path for pattern in _REPORTS for path in sorted(ws.glob(pattern)) if path.is_file()]
     return [_report_page(ws, path) for path in paths]
+
+
+def linked(pages: Sequence[Page], address: str) -> list[Page]:
+    """Report pages whose links to other reports lead to those pages; a link to anything else is plain text.
+
+    Args:
+        pages: all reports of the site.
+        address: of a page, with ``{}`` for its name.
+    """
+    names = {page.source.resolve(): page.name for page in pages if page.source is not None}
+
+    def relinked(page: Page, block: Block) -> Block:
+        def target(found: re.Match[str]) -> str:
+            path = (page.source.parent / found[1]).resolve() if page.source is not None else None
+            return f'href="{address.format(names[path])}"' if path in names else ""
+
+        return replace(block, html=Markup(_LOCAL_LINK.sub(target, block.html)))  # noqa: S704  (sanitised before)
+
+    return [replace(page, blocks=tuple(relinked(page, block) for block in page.blocks)) for page in pages]
 
 
 def step_line(state: StepState, page: str) -> dict[str, str]:

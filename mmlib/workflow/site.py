@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from mmlib import __version__
 from mmlib._io import write_atomic
-from mmlib.workflow.contents import Page, report_pages, step_line, step_pages
+from mmlib.workflow.contents import Page, linked, report_pages, step_line, step_pages
 from mmlib.workflow.history import past_runs
 from mmlib.workflow.runs import runs_dir
 from mmlib.workflow.status import StepState, overview
@@ -48,7 +48,7 @@ def build_site(ws: Path) -> Path:
         write_atomic(home / f"{page.name}.html", _page(page, nav, ""))
         if page.source is not None and page.source.suffix == ".ipynb" and runs_dir(ws) in page.source.parents:
             write_atomic(page.source.with_suffix(".html"), _page(page, nav, "../../html/"))
-    for page in reports:
+    for page in linked(reports, "{}.html"):
         write_atomic(home / "reports" / f"{page.name}.html", _page(page, nav, "../"))
     runs = [_run_line(run) for run in past_runs(ws)]
     frame = {"assets": "", "figures": False, "nav": nav}
@@ -65,7 +65,7 @@ def build_single(ws: Path, target: Path) -> Path:
     """
     states = overview(ws)
     steps, reports = step_pages(states), report_pages(ws)
-    pages = [*steps, *reports]
+    pages = [*steps, *linked(reports, "#{}")]
     scripts = (
         [_plotly(), (_HERE / "page.js").read_text(encoding="utf-8")] if any(p.figures for p in pages) else []
     )
