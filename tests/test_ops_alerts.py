@@ -348,3 +348,13 @@ def test_one_session_raises_the_same_alerts_at_the_same_times_online_and_offline
     rules.write_rules(tmp_path / rules.RULES_FILE.name, book)
     (tmp_path / "test.yml").write_text(yaml.safe_dump(payload, width=10**9))
     run_promtool("test", "rules", "test.yml", cwd=tmp_path)
+
+
+def test_a_rule_stands_behind_the_recorded_series_that_it_reads_in_the_same_group() -> None:
+    """Prometheus evaluates groups independently: a series of another group may be a minute old, or new."""
+    for group in rules.rule_file(load_gates(Path(__file__).resolve().parents[1]))["groups"]:
+        recorded: set[str] = set()
+        for rule in group["rules"]:
+            read = {name for name in promql.INCREASES if name in rule["expr"]}
+            assert read <= recorded, rule
+            recorded.add(rule.get("record", ""))

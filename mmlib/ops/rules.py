@@ -59,12 +59,20 @@ def rule_file(book: GateBook) -> dict[str, Any]:
     for gate in gates:
         minutes += rules_of(gate)
     minutes += [alert(gate) for gate in book if of_a_day(gate)]
+    # Groups are evaluated independently of each other: what reads a recorded series belongs behind it, in its own group.
+    missing = absences()
+    minutes += [rule for rule in missing if _reads_recorded(rule)]
+    missing = [rule for rule in missing if not _reads_recorded(rule)]
     return {
         "groups": [
             {"name": "finishline", "interval": f"{promql.STEP_S}s", "rules": minutes},
-            {"name": "finishline-absent", "interval": f"{promql.STEP_S}s", "rules": absences()},
+            {"name": "finishline-absent", "interval": f"{promql.STEP_S}s", "rules": missing},
         ]
     }
+
+
+def _reads_recorded(rule: dict[str, Any]) -> bool:
+    return any(name in rule["expr"] for name in promql.INCREASES)
 
 
 def to_yaml(payload: Any) -> str:
