@@ -19,7 +19,7 @@ import feed_files
 import numpy as np
 import pandas as pd
 from dataset_once import THREADS
-from report import bar, finish, machine, seconds
+from report import at_most, bar, finish, machine, seconds
 
 from mmlib.core.histogram import RELATIVE_ERROR
 from mmlib.metrics.dataset import Dataset, build_dataset
@@ -30,11 +30,6 @@ _MAIN = 5  # million ticks, of the bars
 _COLD, _WARM, _MEMORY_MB = 1.5, 5.0, 1024.0
 _GROWTH = 1.25  # of time a tick and of peak memory from 5 to 25 million ticks
 _DAMAGED_TICKS = 240_000
-
-
-def at_most(name: str, value: float, limit: float) -> dict[str, Any]:
-    """Something that may be at most ``limit``."""
-    return {"name": name, "value": value, "op": "<=", "limit": limit, "holds": value <= limit}
 
 
 def once(what: str, feeds: Path, cache: Path) -> dict[str, float]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from report import bar, finish, machine
+from report import at_most, bar, finish, machine
 
 from mmlib.config.incidents import KINDS
 from mmlib.config.load import shipped_dir
@@ -72,11 +72,6 @@ def session(
     )
     spec = SessionSpec("simulated", symbols, ("A",), hours * 3600.0, start_ns=START_NS, seed=seed)
     return run_session(spec, config, feeds, stops=immediate(GATES), resume=resume)
-
-
-def at_most(name: str, value: float, limit: float) -> dict[str, Any]:
-    """Something that has to be at most ``limit``."""
-    return {"name": name, "value": value, "op": "<=", "limit": limit, "holds": bool(value <= limit)}
 
 
 def child(feeds: Path, hours: float, *, resume: bool = False) -> subprocess.Popen[bytes]:

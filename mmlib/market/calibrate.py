@@ -31,6 +31,12 @@ _QUANTILES = 65
 _PILOT_S = 900.0
 _ROUNDS = 14
 _MAX_BRANCHING = 0.8  # closer to 1, hours of simulation do not tell the mean
+_NEVER_SEEN = {
+    "fast_sd": 0.35,
+    "fast_tau_s": 60.0,
+    "burst_tau_s": 1.0,
+    "informed_share": 0.5,
+}  # whatever the length of the recording
 _ASSUMED = {"slow_sd": 0.5, "slow_tau_s": 1800.0, "season_amp": 0.35, "season_peak_h": 15.0}
 
 
@@ -122,11 +128,7 @@ def _counted(seen: Observed, place: str) -> tuple[FlowModel, dict[str, float]]:
     spread = np.average(moments.spread_ticks(seen)[:-1], weights=moments.dwell_s(seen))
     edges, tables, sizes = _queue_tables(seen)
     slow = slow_parts(seen) if seen.span_s >= pilot.LONG_S else _ASSUMED
-    assumed = dict({} if seen.span_s >= pilot.LONG_S else _ASSUMED) | {
-        "fast_sd": 0.35,
-        "fast_tau_s": 60.0,
-        "burst_tau_s": 1.0,
-    }
+    assumed = dict({} if seen.span_s >= pilot.LONG_S else _ASSUMED) | _NEVER_SEEN
     deep, unknown = _deep(seen, spread)
     values: dict[str, Any] = {
         "price": seen.price,
@@ -135,15 +137,12 @@ def _counted(seen: Observed, place: str) -> tuple[FlowModel, dict[str, float]]:
         "rate_per_s": moments.touches_per_s(seen) + seen.deep_per_s,
         "vol_bps": vol,
         **slow,
-        "fast_sd": 0.35,
-        "fast_tau_s": 60.0,
+        **_NEVER_SEEN,
         "burst_branching": min(
             _MAX_BRANCHING, max(0.0, 1.0 - 1.0 / math.sqrt(max(1.0, moments.order_fano(seen))))
         ),
-        "burst_tau_s": 1.0,
         "zone_bps": zone,
         "move_bps": _sample(size),
-        "informed_share": 0.5,
         "sweep_share": 0.5,
         "lean_market": 1.0,
         "lean_limit": 0.5,
