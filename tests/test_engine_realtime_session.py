@@ -23,7 +23,7 @@ from mmlib.engine.session import SessionSpec, run_session
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.sidecar import read_sidecar
 from mmlib.market.live.rawlog import RawLog
-from mmlib.market.source import open_source
+from mmlib.market.opening import open_source
 from tests.live_fixtures import CONFIG, SYMBOLS, loopback
 
 

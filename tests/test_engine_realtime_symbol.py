@@ -12,7 +12,7 @@ from mmlib.dtypes import EVENT, FILL, FLAG_EXCH, FLAG_LOCAL
 from mmlib.engine.params import arm_params
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.engine.replay import replay_symbol
-from mmlib.market.source import open_source
+from mmlib.market.opening import open_source
 
 S = 1_000_000_000
 START = 1_736_899_200 * S

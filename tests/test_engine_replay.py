@@ -22,7 +22,8 @@ from mmlib.dtypes import (
 )
 from mmlib.engine.params import arm_params
 from mmlib.engine.replay import replay_symbol
-from mmlib.market.source import Instrument, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Instrument
 
 START = int(np.datetime64("2025-01-15", "ns").astype("i8"))
 S = 1_000_000_000

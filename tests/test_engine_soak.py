@@ -32,8 +32,8 @@ from mmlib.feeds.sidecar import read_sidecar
 from mmlib.gates.evaluate import evaluate_series
 from mmlib.gates.spec import load_gates
 from mmlib.market import playback
+from mmlib.market.opening import open_source
 from mmlib.market.playback import Playback
-from mmlib.market.source import open_source
 from mmlib.metrics.latency import minute_series
 
 S = 1_000_000_000

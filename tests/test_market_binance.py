@@ -22,7 +22,8 @@ from mmlib.dtypes import (
     KIND_TRADE,
     Grade,
 )
-from mmlib.market.source import Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Source
 from tests import naive_market as naive
 
 T0_MS = 1_700_000_000_000

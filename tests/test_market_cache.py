@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mmlib.market import cache
-from mmlib.market.source import Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Source
 from tests.test_market_binance import BAD, GOOD, depth, save
 
 

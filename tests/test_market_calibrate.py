@@ -17,7 +17,8 @@ from mmlib.market import moments, pilot
 from mmlib.market.calibrate import check_enough, fit
 from mmlib.market.flowmodel import BUILT_IN, checked, load_preset
 from mmlib.market.observe import conflate_rows, market_orders, observe
-from mmlib.market.source import Instrument, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Instrument
 from mmlib.metrics.stylised import FACTS, Fact, compare, distance, facts
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -10,7 +10,8 @@ import pytest
 
 from mmlib.engine.touchmaker import maker_fills
 from mmlib.market.observe import conflate_rows
-from mmlib.market.source import Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Source
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RECORDINGS = [

@@ -10,7 +10,8 @@ import pytest
 
 from mmlib._io import UserError
 from mmlib.dtypes import FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_CLEAR, KIND_DEPTH, KIND_TRADE
-from mmlib.market.source import Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Source
 
 THEIRS = np.dtype(
     [

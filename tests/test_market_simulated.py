@@ -17,8 +17,9 @@ from mmlib._io import UserError
 from mmlib.core import flowladder
 from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_CLEAR, KIND_TRADE, Grade
 from mmlib.market.flowmodel import BUILT_IN
+from mmlib.market.opening import open_source
 from mmlib.market.simulated import REGIMES, SimulatedSource, SimulatedStream
-from mmlib.market.source import CHUNK_ROWS, Source, open_source
+from mmlib.market.source import CHUNK_ROWS, Source
 from tests import naive_market as naive
 
 SECOND = 1_000_000_000
@@ -205,7 +206,7 @@ def test_the_generator_is_uniform_and_integer_exact() -> None:
 _INTERPRETED = """
 import hashlib, numpy as np
 from mmlib.dtypes import EVENT
-from mmlib.market.source import open_source
+from mmlib.market.opening import open_source
 source = open_source("simulated", "BTCUSDT", seed=6)
 current, out = source.stream(), np.zeros(1500, EVENT)
 print(hashlib.sha256(out[: current.fill(out)].tobytes()).hexdigest())

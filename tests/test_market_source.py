@@ -12,7 +12,8 @@ import pytest
 
 from mmlib._io import UserError
 from mmlib.market.latency import lognormal_ms, measured_ms
-from mmlib.market.source import open_source, parse_uri
+from mmlib.market.opening import open_source
+from mmlib.market.source import parse_uri
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from mmlib.dtypes import (
     KIND_TRADE,
 )
 from mmlib.market import tardiscsv
-from mmlib.market.source import Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Source
 
 T0_US = 1_700_000_000_000_000
 BOOK_HEAD = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"

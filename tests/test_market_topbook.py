@@ -13,7 +13,8 @@ import pytest
 
 from mmlib._io import UserError
 from mmlib.dtypes import FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_TRADE, Grade
-from mmlib.market.source import Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Source
 from tests import naive_market as naive
 
 SET = "gemini_ethusd_20210701"

@@ -21,8 +21,9 @@ from mmlib.engine.spec import S, SessionSpec, SymbolRun, incident_rows, scripted
 from mmlib.engine.watch import Firing, Watch
 from mmlib.feeds.schema import KINDS
 from mmlib.gates.spec import Gate
+from mmlib.market.opening import open_source
 from mmlib.market.playback import Playback
-from mmlib.market.source import Source, open_source, parse_uri
+from mmlib.market.source import Source, parse_uri
 
 _WARM_UP_S = 600  # the window counts from the first tick, for which the book must be whole
 

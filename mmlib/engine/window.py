@@ -11,7 +11,8 @@ from mmlib.config.models import Config
 from mmlib.dtypes import FILL, TICK
 from mmlib.engine.params import arm_params
 from mmlib.engine.replay import replay_symbol
-from mmlib.market.source import Instrument, Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Instrument, Source
 
 _S = 1_000_000_000
 WARM_UP_S = 600.0

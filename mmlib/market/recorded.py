@@ -1,4 +1,4 @@
-"""A recording held in memory (32 bytes a row) as a source: windows, tiles, and the choice of its reader."""
+"""A recording held in memory (32 bytes a row) as a source: windows and tiles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmlib._io import UserError, sha256_file, sha256_json
+from mmlib._io import sha256_file, sha256_json
 from mmlib.dtypes import Grade
 from mmlib.market.events import book_before, snapshot_rows
 from mmlib.market.source import CHUNK_ROWS, FeedLatency, Instrument
@@ -140,24 +140,6 @@ class RecordedSource:
 
 def _arrivals(events: np.ndarray, start: int, end: int) -> np.ndarray:
     return np.asarray((events["local_ts_ns"] >= start) & (events["local_ts_ns"] < end))
-
-
-def open_recording(path: Path, options: ReaderOptions, tiles: int) -> RecordedSource:
-    """Find the format of a recording and read it.
-
-    Raises:
-        UserError: missing, of no known format, empty, or without the symbol.
-    """
-    if not path.exists():
-        raise UserError(f"{path}: no such file or directory; expected a recording")
-    from mmlib.market import formats
-    from mmlib.market.live.rawlog import read_header, recorded_grade
-
-    source = RecordedSource(f"recording:{path}", formats.read_any(path, options), tiles)
-    header = read_header(path)
-    if header is not None:  # what a session recorded of a rehearsal is worth no more than the rehearsal
-        source.grade = Grade.weakest([source.grade, recorded_grade(header)]) or source.grade
-    return source
 
 
 def count_gaps(local_ns: np.ndarray, longest_ns: int = 60 * _SECOND_NS) -> int:

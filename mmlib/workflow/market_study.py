@@ -17,7 +17,8 @@ from mmlib.engine.marketstudy import Study, study
 from mmlib.market.calibrate import fit
 from mmlib.market.flowmodel import FlowModel, load_preset
 from mmlib.market.observe import Observed, observe_recording
-from mmlib.market.source import Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Source
 
 _HEAD = """# A market for the order-flow simulator, fitted to a recording by `finishline calibrate-market`.
 # Used with market.preset: {name}. What each key means: mmlib/market/flowmodel.py and mmlib/core/flow.py.

@@ -16,7 +16,8 @@ from mmlib.dtypes import FLAG_EXCH, Grade
 from mmlib.engine.orders import OrderCounts, replay_orders
 from mmlib.feeds.orderlatency import read_order_latency
 from mmlib.feeds.orders import fills_frame, read_actual, read_orders, write_fills
-from mmlib.market.source import Source, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Source
 
 if TYPE_CHECKING:
     from mmlib.metrics.agreement import Agreement

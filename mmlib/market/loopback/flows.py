@@ -21,7 +21,8 @@ from mmlib.dtypes import (
     Grade,
 )
 from mmlib.market.lines import Lines
-from mmlib.market.source import Instrument, open_source
+from mmlib.market.opening import open_source
+from mmlib.market.source import Instrument
 
 Levels = list[tuple[int, float]]
 
