@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +19,7 @@ from scipy.stats import wilcoxon
 from statsmodels.stats.proportion import proportion_confint
 
 from mmlib._io import UserError, write_json
-from mmlib.baseline import candidate, trend
+from mmlib.baseline import candidate, repeat, trend
 from mmlib.baseline.budgets import NAMES, write_budgets
 from mmlib.baseline.build import BUILDS, Build, keep_build, kept_build, source_sha256, this_build
 from mmlib.baseline.lock import HISTORY, Circumstances, flags_since, lock, lock_history, obstacle
@@ -181,6 +184,36 @@ def test_a_build_that_cannot_run_is_named(ws: Path) -> None:
     broken = Build(ws, source_sha256(ws / "mmlib"))
     with pytest.raises(UserError, match="broken on purpose"):
         measure_rounds(broken, broken, sessions=(SESSION, SESSION), rounds=1, passes=1)
+
+
+def test_runs_of_a_build_share_no_lucky_place() -> None:
+    rng, places = np.random.default_rng(1), set()
+    for _ in range(8):
+        gaps = repeat._scatter(rng)
+        places.add(np.empty(1 << 28, np.uint8).ctypes.data)
+        del gaps
+    assert len(places) >= 6  # without gaps the same place is mapped every time
+    assert repeat._deeper(63, lambda: "found") == "found"
+    with pytest.raises(ZeroDivisionError):
+        repeat._deeper(5, lambda: 1 / 0)
+
+
+def test_killed_rounds_leave_no_process_behind(tmp_path: Path) -> None:
+    write_json(tmp_path / "session.json", SESSION)
+    code = (
+        "import json, sys\nfrom mmlib.baseline.build import this_build\n"
+        "from mmlib.baseline.rounds import measure_rounds\nsession = json.load(open(sys.argv[1]))\n"
+        "measure_rounds(this_build(), this_build(), sessions=(session, session), rounds=10_000, "
+        "progress=lambda done, of: print(done, flush=True))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "session.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "1\n"
+        benches = psutil.Process(driver.pid).children(recursive=True)
+        driver.kill()
+    assert len(benches) >= 2
+    assert psutil.wait_procs(benches, timeout=20)[1] == []
 
 
 def test_a_kept_build_that_was_edited_is_refused_by_name(ws: Path) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmlib._io import UserError, read_json, write_json
+from mmlib._io import UserError, write_json
 from mmlib.baseline.build import Build
-from mmlib.baseline.repeat import NAMES
+from mmlib.baseline.repeat import NAMES, READY
 from mmlib.core.histogram import Histogram
 
 ROUNDS = 30
@@ -89,38 +92,87 @@ def measure_rounds(
     Raises:
         UserError: a run failed; names the build and the last thing it said.
     """
-    builds = (baseline, candidate)
     tallies = (_Tally(), _Tally())
     first = np.random.default_rng(seed).integers(0, 2, rounds)
-    with tempfile.TemporaryDirectory(prefix="finishline-rounds-") as scratch:
-        jobs = []
-        for build, session, name in zip(builds, sessions, ("baseline", "candidate"), strict=True):
-            job = {"spec": session["spec"], "config": session["config"], "passes": passes}
-            jobs.append(write_json(Path(scratch) / f"{name}.json", job))
-            _run(build, jobs[-1])
+    with tempfile.TemporaryDirectory(prefix="finishline-rounds-") as name, ExitStack() as stack:
+        benches = [
+            stack.enter_context(_Bench(build, Path(name) / side, {**session, "passes": passes}))
+            for build, session, side in zip(
+                (baseline, candidate), sessions, ("baseline", "candidate"), strict=True
+            )
+        ]
+        for bench in benches:  # both have begun to import by now
+            bench.wait()
+        for bench in benches:
+            bench.run()
         for number in range(rounds):
             for which in (int(first[number]), 1 - int(first[number])):
-                tallies[which].add(_run(builds[which], jobs[which]))
+                tallies[which].add(benches[which].run())
             if progress is not None:
                 progress(number + 1, rounds)
     return tallies[0].side(baseline), tallies[1].side(candidate)
 
 
-def _run(build: Build, job: Path) -> dict[str, Any]:
-    """One run in a fresh process, with the build first on its path."""
-    out = job.with_suffix(".out.json")
-    out.unlink(missing_ok=True)
-    env = {**os.environ, "PYTHONPATH": str(build.root), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-m", "mmlib.baseline.repeat", str(job), str(out)]
-    try:
-        done = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+class _Bench:
+    """A process with a build first on its path that makes a run whenever it is asked to.
+
+    Args:
+        build: whose code runs.
+        place: stem of its files.
+        job: spec, config and passes, as ``repeat`` reads them.
+    """
+
+    def __init__(self, build: Build, place: Path, job: Mapping[str, Any]) -> None:
+        self._root = build.root
+        path = write_json(place.with_suffix(".json"), job)
+        env = {**os.environ, "PYTHONPATH": str(build.root), "PYTHONSAFEPATH": "1"}
+        command = [sys.executable, "-m", "mmlib.baseline.repeat", str(path)]
+        self._errors = place.with_suffix(".err").open("w+", encoding="utf-8")
+        self._process = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
-    except subprocess.TimeoutExpired as exc:
-        raise UserError(f"{build.root}: a run took longer than {_PATIENCE_S:g} s; expected seconds") from exc
-    if done.returncode != 0 or not out.exists():
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1][:300]
-        raise UserError(
-            f"{build.root}: a run of this build failed ({said}); expected one that replays the session"
-        )
-    return dict(read_json(out))
+
+    def __enter__(self) -> _Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def wait(self) -> None:
+        """Return when runs may begin.
+
+        Raises:
+            UserError: the build cannot read the session.
+        """
+        said = self._line()
+        if said != READY:
+            raise UserError(f"{self._root}: said {said[:80]!r}; expected a build that makes runs when asked")
+
+    def run(self) -> dict[str, Any]:
+        """What one run, in a process of its own, found.
+
+        Raises:
+            UserError: it failed, or took longer than ``_PATIENCE_S``.
+        """
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended; the line that is missing below tells why
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        return dict(json.loads(self._line()))
+
+    def _line(self) -> str:
+        stdout = self._process.stdout
+        assert stdout is not None
+        if not select.select([stdout], [], [], _PATIENCE_S)[0]:
+            raise UserError(f"{self._root}: a run took longer than {_PATIENCE_S:g} s; expected seconds")
+        line = stdout.readline()
+        if not line.endswith("\n"):
+            self._process.wait()
+            self._errors.seek(0)
+            said = (self._errors.read().strip().splitlines() or ["nothing"])[-1][:300]
+            raise UserError(
+                f"{self._root}: a run of this build failed ({said}); expected one that replays the session"
+            )
+        return line.rstrip("\n")
