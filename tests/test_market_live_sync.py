@@ -217,7 +217,7 @@ def test_addresses_can_be_replaced(url, expected) -> None:
 @pytest.mark.parametrize(
     ("name", "url", "says"),
     [
-        ("binanceusd", "", "did you mean 'binanceusdm'"),
+        ("binanceusd", "", "did you mean binanceusdm"),
         ("binance", "ftp://x", "no address"),
         ("binance", "http://key@host", "carries a name, a key or a query"),
         ("binance", "http://host/?apiKey=1", "carries a name, a key or a query"),

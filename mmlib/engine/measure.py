@@ -167,11 +167,12 @@ def measure(
 
 
 def _source(sidecar: Mapping[str, Any] | None) -> str:
-    """What the feeds come from; incidents that were scripted into it are part of that."""
+    """What the feeds come from; what weakens them and incidents that were scripted are part of that."""
     if sidecar is None:
         return "a desk's own feeds"
     scripted = ", ".join(sidecar.get("incidents", ()))
-    return f"{sidecar['source']}, scripted incidents: {scripted}" if scripted else str(sidecar["source"])
+    said = [str(sidecar["source"]), *sidecar.get("caveats", ())]
+    return ", ".join([*said, f"scripted incidents: {scripted}"] if scripted else said)
 
 
 def _of_symbols(frame: pd.DataFrame, symbols: Sequence[str] | None) -> pd.DataFrame:

@@ -74,6 +74,7 @@ class SymbolRun:
     fills: int
     seconds: float
     quality: dict[str, int]
+    caveat: str = ""  # what weakens its evidence beside others of its grade
 
     @property
     def span_s(self) -> float:

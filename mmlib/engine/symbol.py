@@ -204,6 +204,7 @@ class _Symbol:
             fills=counts.fills,
             seconds=round(seconds, 3),
             quality={key: int(value) for key, value in {**source.quality, **extra}.items()},
+            caveat=source.caveat,
         )
 
 
@@ -249,6 +250,7 @@ def _run_again(job: Job, path: Path) -> Outcome:
         fills=done.fills,
         seconds=round(time.monotonic() - began, 3),
         quality={"lines": done.lines},
+        caveat=done.caveat,
     )
     return Outcome(run, tuple(fired))
 

@@ -11,6 +11,7 @@ from mmlib._io import UserError
 from mmlib.dtypes import Grade
 from mmlib.market.formats import read_any
 from mmlib.market.live.rawlog import read_header, recorded_grade
+from mmlib.market.live.venues import recorded_venue
 from mmlib.market.recorded import ReaderOptions, RecordedSource
 from mmlib.market.source import FeedLatency, Instrument, Source, parse_uri
 
@@ -85,6 +86,7 @@ def _open_recording(path: Path, options: ReaderOptions, tiles: int) -> RecordedS
     header = read_header(path)
     if header is not None:  # what a session recorded of a rehearsal is worth no more than the rehearsal
         source.grade = Grade.weakest([source.grade, recorded_grade(header)]) or source.grade
+        source.caveat = recorded_venue(str(header.get("exchange"))).caveat
     return source
 
 

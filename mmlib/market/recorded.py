@@ -83,6 +83,7 @@ class RecordedSource:
         self.refresh_ms = recording.refresh_ms
         self.refresh_label = recording.refresh_label
         self.quality = recording.quality
+        self.caveat = ""
         self.grade = Grade.RECORDING if tiles == 1 else Grade.RECORDING_TILED
         self.description = recording.description + (f"; played {tiles} times over" if tiles > 1 else "")
         self._events = recording.events

@@ -164,6 +164,7 @@ class SimulatedSource:
             self.refresh_ms, self.refresh_label = refresh_model(latency, "the market is simulated")
         self.sha256 = self.model.sha256 if preset else ""
         self.quality: dict[str, int] = {"rows": 0}
+        self.caveat = ""
         self.description = (
             f"simulated order flow, {f'preset {Path(preset).stem}, ' if preset else ''}{regime} regime, "
             f"seed {seed}, about {self.rate_per_s:g} messages a second"

@@ -56,6 +56,8 @@ class Source(Protocol):
     """Says where ``refresh_ms`` comes from: measured, or the name of the model."""
     quality: dict[str, int]
     """What was met while reading, counted."""
+    caveat: str
+    """What weakens its evidence beside others of its grade; empty for nothing."""
 
     def chunks(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[np.ndarray]:
         """Yield ``EVENT[<= CHUNK_ROWS]`` in processing order, local times in ``[start_ns, end_ns)``.

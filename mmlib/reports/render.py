@@ -181,6 +181,7 @@ class Provenance:
         grade = Grade(sidecar["grade"])
         measured = ("Stage durations: a monotonic clock on the machine that ran the session.",)
         modelled = [f"Book refresh latency: {sidecar.get('refresh_latency') or 'no model was named'}."]
+        modelled += [f"{caveat[:1].upper()}{caveat[1:]}." for caveat in sidecar.get("caveats", ())]
         if grade is not Grade.LIVE:
             modelled.append("Fills: the exchange model with queue positions, not an exchange.")
         if grade is Grade.SIMULATED:

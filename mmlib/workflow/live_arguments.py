@@ -32,7 +32,9 @@ def add_live_verbs(verbs: Any, verb: MakeVerb) -> None:
         "keep the public stream of a live market as a recording, without a bot",
         "finishline record live:binanceusdm --symbols BTCUSDT,ETHUSDT --minutes 60 -o btc.gz",
     )
-    record.add_argument("source", metavar="live:EXCHANGE", help="binanceusdm or binance")
+    record.add_argument(
+        "source", metavar="live:EXCHANGE", help="binanceusdm, binance, or one that ccxt streams"
+    )
     record.add_argument("--symbols", required=True, metavar="A,B", help="such as BTCUSDT,ETHUSDT")
     record.add_argument("-o", "--output", required=True, metavar="FILE", help="a new file; .gz is gzipped")
     record.add_argument("--minutes", type=float, metavar="MIN", help="length (default: until Ctrl-C)")

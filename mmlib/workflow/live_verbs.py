@@ -45,12 +45,12 @@ def loopback(args: argparse.Namespace) -> None:
     Raises:
         UserError: unknown exchange, fault or source, or the port is taken.
     """
-    from mmlib.market.live.venues import venue_of
+    from mmlib.market.live.venues import raw_venue_of
     from mmlib.market.loopback.faults import parse_faults
     from mmlib.market.loopback.flows import flow_of
     from mmlib.market.loopback.server import LoopbackExchange
 
-    venue, planned = venue_of(args.exchange), parse_faults(args.faults)
+    venue, planned = raw_venue_of(args.exchange), parse_faults(args.faults)
     seconds = 60.0 * _positive(args.minutes, "--minutes")
     rate, pace = _positive(args.rate, "--rate"), _positive(args.speed, "--speed")
     symbols = check_symbols(args.symbols)

@@ -20,9 +20,10 @@ from mmlib.engine.realtime.checkpoint import Checkpoint
 from mmlib.engine.realtime.ledger import Ledger
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.feeds.writer import FeedWriter
-from mmlib.market.live.feed import LiveFeed, Patience
+from mmlib.market.live.clients import feed_of
+from mmlib.market.live.connection import Feed, Patience
 from mmlib.market.live.rawlog import RawLog
-from mmlib.market.live.rest import RestClient
+from mmlib.market.live.rest import Client
 from mmlib.market.live.router import Clock
 from mmlib.market.live.venues import Venue
 
@@ -96,7 +97,7 @@ class LiveLoop:
         self.plan = plan
         self.ledger = Ledger(tuple(plan.instruments), plan.arms)
         self.clock = Clock()
-        self.feed: LiveFeed | None = None
+        self.feed: Feed | None = None
         self.stopped_by = ""
         self.rss_mb = _rss_mb()
         self.resumed = 0
@@ -159,7 +160,7 @@ class LiveLoop:
 
     # --- the session ---
 
-    async def run(self, rest: RestClient) -> None:
+    async def run(self, client: Client) -> None:
         """Connect, tick, and end: at the duration, by `stop`, or by an error.
 
         Raises:
@@ -169,10 +170,9 @@ class LiveLoop:
         if self._stop.is_set():
             self._wake.set()
         plan = self.plan
-        self.feed = LiveFeed(
-            plan.venue,
+        self.feed = feed_of(
+            client,
             plan.instruments,
-            rest,
             self.clock,
             response_ns=plan.response_ns,
             on_error=self.ledger.error,

@@ -17,7 +17,7 @@ from mmlib.market.lines import Lines
 from mmlib.market.live.rawlog import read_header, recorded_grade
 from mmlib.market.live.router import Router
 from mmlib.market.live.sync import SymbolStream
-from mmlib.market.live.venues import venue_of
+from mmlib.market.live.venues import recorded_venue
 from mmlib.market.source import Instrument
 
 _S = 1_000_000_000
@@ -34,6 +34,7 @@ class Replayed:
     instrument: Instrument
     grade: Grade
     sha256: str
+    caveat: str
     first_ns: int = 0
     last_ns: int = 0
     rows: int = 0
@@ -101,9 +102,9 @@ class _Again:
         duration_s: float | None,
     ) -> None:
         self.over = False
-        self.done = Replayed(instrument, recorded_grade(header), "")
         self._same = header.get("config") == config.model_dump(mode="json")
-        self._venue = venue_of(str(header.get("exchange")))
+        self._venue = recorded_venue(str(header.get("exchange")))
+        self.done = Replayed(instrument, recorded_grade(header), "", self._venue.caveat)
         self._response_ns = int(config.latency.response_ms * 1e6)
         self._sink = sink
         self._duration_ns = None if duration_s is None else int(duration_s * _S)

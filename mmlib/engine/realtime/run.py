@@ -27,8 +27,9 @@ from mmlib.engine.realtime.options import LiveUri, resume_wanted
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.feeds.sidecar import write_sidecar
 from mmlib.feeds.writer import FeedWriter
+from mmlib.market.live.clients import client_of
 from mmlib.market.live.rawlog import RawLog
-from mmlib.market.live.rest import Refused, RestClient, Rules, instrument_of, read_rules
+from mmlib.market.live.rest import Client, Refused, Rules, instrument_of, read_rules
 from mmlib.market.source import Instrument
 
 if TYPE_CHECKING:
@@ -146,10 +147,10 @@ class _Runner:
     async def _main(self) -> None:
         failures: list[str] = []
         venue = self.source.venue()
-        async with RestClient(venue, self._rest_error) as rest:
-            rules = await read_rules(rest)
+        async with client_of(venue, self._rest_error) as client:
+            rules = await read_rules(client)
             self.grade = Grade(rules.grade) if rules.grade in list(Grade) else Grade.LIVE
-            self.clock_offset_ms = await _clock_offset_ms(rest, failures)
+            self.clock_offset_ms = await _clock_offset_ms(client, failures)
             instruments = {symbol: self._instrument(rules, symbol) for symbol in self.spec.symbols}
             log = self._log()
             plan = self._plan(instruments)
@@ -163,7 +164,7 @@ class _Runner:
                 self._ready.set()
                 if self._asked:
                     self.loop.stop("interrupted")
-                await self.loop.run(rest)
+                await self.loop.run(client)
             finally:
                 self.loop.close()
 
@@ -223,12 +224,12 @@ class _Runner:
         stream = loop.feed.streams[symbol] if loop.feed else None
         ledger = loop.ledger.symbols[symbol]
         wire = {name: int(n) for name, n in stream.counts.items()} if stream else {}
-        place = self.source.venue().rest if self.source.url else self.source.exchange
+        place = loop.plan.venue.rest if self.source.url else self.source.exchange
         return SymbolRun(
             symbol=symbol,
             grade=self.grade,
             source_sha256="",
-            description=f"live market of {place}, raw streams {', '.join(self.source.venue().streams)}",
+            description=f"live market of {place}, {loop.feed.how if loop.feed else 'never connected'}",
             refresh_label=REFRESH_LABEL,
             tick_size=instrument.tick_size,
             lot_size=instrument.lot_size,
@@ -241,6 +242,7 @@ class _Runner:
             quality=ledger.counts()
             | {f"stream_{name}": n for name, n in wire.items() if not name.startswith("ERR_")}
             | {"clock_offset_ms": self.clock_offset_ms, "resumed": loop.resumed},
+            caveat=loop.plan.venue.caveat,
         )
 
 
@@ -261,7 +263,7 @@ def _sidecar(session: Session, runner: _Runner, partial: Path, whole: bool) -> d
     }
 
 
-async def _clock_offset_ms(rest: RestClient, failures: list[str]) -> int:
+async def _clock_offset_ms(client: Client, failures: list[str]) -> int:
     """Exchange's clock minus ours, to half the time of a request [ms].
 
     Raises:
@@ -269,14 +271,15 @@ async def _clock_offset_ms(rest: RestClient, failures: list[str]) -> int:
     """
     before = time.time()
     try:
-        server_ms = await rest.server_time_ms()
+        server_ms = await client.server_time_ms()
     except (Refused, KeyError, ValueError) as exc:
         failures.append(str(exc))
         return 0
     offset = round(server_ms - (before + time.time()) * 500)
     if abs(offset) > _MAX_OFFSET_MS:
         raise UserError(
-            f"{rest.venue.rest}: its clock is {offset / 1000:.0f} s from ours; expected within 300 s: set this machine's clock"
+            f"{client.venue.rest}: its clock is {offset / 1000:.0f} s from ours; expected within 300 s: "
+            "set this machine's clock"
         )
     return offset
 

@@ -3,57 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from mmlib.market.live import codes
+from mmlib.market.live.connection import Feed, Patience
 from mmlib.market.live.rawlog import RawLog
 from mmlib.market.live.rest import Refused, RestClient
-from mmlib.market.live.router import Clock, OnError, Router, with_symbol
-from mmlib.market.live.sync import SymbolStream
-from mmlib.market.live.venues import Venue
+from mmlib.market.live.router import Clock, OnError, with_symbol
+from mmlib.market.live.venues import RawVenue
 from mmlib.market.source import Instrument
 
 _YIELD_EVERY = 64  # frames; a burst must not keep a tick waiting
 _FRAME_BYTES = 16 << 20
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long the feed waits for what [s]."""
-
-    first_retry_s: float = 0.5
-    longest_retry_s: float = 30.0
-    good_after_s: float = 30.0  # a connection that held so long starts the waits anew
-    silence_s: float = 30.0  # nothing at all on the stream for so long is a lost connection
-    open_s: float = 10.0
-    snapshot_retry_s: float = 0.25
-
-
-class LiveFeed:
-    """Public market data of several symbols, kept in sync.
+class LiveFeed(Feed):
+    """The raw streams of an exchange; arguments as for `Feed`, and the client that snapshots are asked of.
 
     Attributes:
-        streams: by symbol; take rows from them at any time.
         counts: ``connects``, ``frames`` and ``bytes`` of the connection.
-
-    Args:
-        instruments: tick and lot size by symbol.
-        response_ns: see `SymbolStream`.
-        on_error: is told of every error; an empty symbol stands for all of the connection.
-        log: keeps every frame, snapshots included.
-        seed: of the jitter.
     """
 
     def __init__(
         self,
-        venue: Venue,
+        venue: RawVenue,
         instruments: Mapping[str, Instrument],
         rest: RestClient,
         clock: Clock,
@@ -64,52 +39,33 @@ class LiveFeed:
         patience: Patience | None = None,
         seed: int | None = None,
     ) -> None:
-        self.venue = venue
-        self.streams = {
-            symbol: SymbolStream(venue, instrument, response_ns) for symbol, instrument in instruments.items()
-        }
-        self.counts: Counter[str] = Counter()
-        self.connected = asyncio.Event()
-        self._router = Router(self.streams, on_error)
-        self._on_error = on_error
+        super().__init__(
+            venue,
+            instruments,
+            clock,
+            response_ns=response_ns,
+            on_error=on_error,
+            log=log,
+            patience=patience,
+            seed=seed,
+        )
+        self._url = venue.stream_url(tuple(self.streams))
         self._rest = rest
-        self._clock = clock
-        self._log = log
-        self._patience = patience or Patience()
-        self._random = random.Random(seed)  # noqa: S311  (jitter)
-        self._fetches: dict[str, asyncio.Task[bool]] = {}
         self._syncs: dict[str, asyncio.Task[None]] = {}
 
-    async def run(self) -> None:
-        """Keep connected until cancelled."""
-        failures = 0
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                began = loop.time()
-                detail = await self._connection()
-                self.connected.clear()
-                self._on_error("", codes.DISCONNECT, detail)
-                failures = 0 if loop.time() - began >= self._patience.good_after_s else failures + 1
-                await asyncio.sleep(self._wait_s(failures))
-        finally:
-            tasks = [*self._syncs.values(), *self._fetches.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    @property
+    def how(self) -> str:
+        """See `Feed.how`."""
+        return f"raw streams {', '.join(self.venue.streams)}"
 
-    def _wait_s(self, failures: int) -> float:
-        """Capped exponential backoff, half of it random."""
-        patience = self._patience
-        full = min(patience.first_retry_s * 2.0 ** max(failures - 1, 0), patience.longest_retry_s)
-        return full * (0.5 + 0.5 * self._random.random())
+    def _tasks(self) -> list[asyncio.Task[None] | asyncio.Task[bool]]:
+        return [*self._syncs.values(), *super()._tasks()]
 
     async def _connection(self) -> str:
         """One connection from beginning to end; why it ended."""
-        url = self.venue.stream_url(tuple(self.streams))
         try:
             async with connect(
-                url,
+                self._url,
                 open_timeout=self._patience.open_s,
                 close_timeout=1.0,
                 max_size=_FRAME_BYTES,
@@ -154,15 +110,6 @@ class LiveFeed:
 
     # --- snapshots ---
 
-    async def fetch(self, symbol: str) -> bool:
-        """Ask for a snapshot now and put it into the stream; whether it came. Two askers share one request."""
-        task = self._fetches.get(symbol)
-        if task is None:
-            task = asyncio.create_task(self._fetch(symbol))
-            self._fetches[symbol] = task
-            task.add_done_callback(lambda _: self._fetches.pop(symbol, None))
-        return await asyncio.shield(task)
-
     async def _fetch(self, symbol: str) -> bool:
         try:
             body = await self._rest.depth(symbol)
@@ -188,12 +135,3 @@ class LiveFeed:
             tries = 0 if came else tries + 1
             wait_s = self._patience.snapshot_retry_s if came else self._wait_s(tries)
             await asyncio.sleep(max(wait_s, self._rest.closed_for_s))
-
-    async def rows_ready(self, timeout_s: float) -> bool:
-        """Wait until every book follows its stream; False when that took too long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while not all(stream.synced for stream in self.streams.values()):
-                    await asyncio.sleep(0.02)
-                return True
-        return False

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mmlib._io import UserError
 from mmlib.dtypes import Grade
-from mmlib.market.live.feed import LiveFeed
+from mmlib.market.live.clients import client_of, feed_of
 from mmlib.market.live.rawlog import RawLog
-from mmlib.market.live.rest import RestClient, instrument_of, read_rules
+from mmlib.market.live.rest import instrument_of, read_rules
 from mmlib.market.live.router import Clock
 from mmlib.market.live.venues import Venue
 
@@ -43,8 +43,8 @@ async def record(
     errors: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with RestClient(venue, lambda _symbol, code, _detail: errors.update((code,))) as rest:
-        rules = await read_rules(rest)
+    async with client_of(venue, lambda _symbol, code, _detail: errors.update((code,))) as client:
+        rules = await read_rules(client)
         instruments = {symbol: instrument_of(rules, symbol, venue.rest) for symbol in symbols}
         clock, log = Clock(), RawLog(path)
         log.note(
@@ -54,10 +54,9 @@ async def record(
             grade=rules.grade or str(Grade.LIVE),
             instruments={symbol: [one.tick_size, one.lot_size] for symbol, one in instruments.items()},
         )
-        feed = LiveFeed(
-            venue,
+        feed = feed_of(
+            client,
             instruments,
-            rest,
             clock,
             response_ns=0,
             on_error=lambda _symbol, code, _detail: errors.update((code,)),

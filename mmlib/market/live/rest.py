@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import orjson
 
 from mmlib._io import UserError
 from mmlib.market.live import codes
-from mmlib.market.live.venues import Venue
+from mmlib.market.live.venues import RawVenue, Venue, did_you_mean
 from mmlib.market.source import Instrument
 
 _TIMEOUT_S = 5.0
@@ -38,10 +38,32 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Rules:
-    """What exchangeInfo says: instruments by symbol, and whose grade its data are of (empty for a real exchange)."""
+    """What an exchange says of itself: instruments by symbol, and whose grade its data are of (empty for a real exchange)."""
 
     instruments: dict[str, Instrument]
     grade: str
+
+
+class Client(Protocol):
+    """What a session asks of an exchange beside its streams: `RestClient`, or ccxt's (`ccxt_client.CcxtClient`)."""
+
+    @property
+    def venue(self) -> Venue:
+        """Whom it asks."""
+        ...
+
+    @property
+    def closed_for_s(self) -> float:
+        """How long nothing may be asked [s]; 0 when it may."""
+        ...
+
+    async def server_time_ms(self) -> int:
+        """The exchange's clock."""
+        ...
+
+    async def rules(self) -> Rules:
+        """Tick and lot sizes."""
+        ...
 
 
 class RestClient:
@@ -55,7 +77,7 @@ class RestClient:
         timeout_s: for a whole answer.
     """
 
-    def __init__(self, venue: Venue, on_error: OnError, *, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, venue: RawVenue, on_error: OnError, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.venue = venue
         self._on_error = on_error
         self._timeout_s = timeout_s
@@ -126,7 +148,7 @@ class RestClient:
             self._used_weight = int(used)
         status = response.status_code
         if status in (418, 429):
-            wait_s = _retry_s(response.headers.get("retry-after", ""))
+            wait_s = retry_s(response.headers.get("retry-after", ""))
             self._closed_until = loop.time() + wait_s
             raise refused(codes.RATE_LIMIT, f"{path}: {status}, closed for {wait_s:g} s")
         if status >= 500:
@@ -147,7 +169,8 @@ class RestClient:
         self._used_weight += weight
 
 
-def _retry_s(text: str) -> float:
+def retry_s(text: str) -> float:
+    """What a ``Retry-After`` in seconds asks for [s], within reason; a usual wait when there is none."""
     try:
         wait_s = float(text)
     except ValueError:
@@ -188,15 +211,12 @@ def instrument_of(rules: Rules, symbol: str, place: str) -> Instrument:
     """
     found = rules.instruments.get(symbol.upper())
     if found is None:
-        import difflib
-
-        close = difflib.get_close_matches(symbol.upper(), rules.instruments, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(symbol.upper(), rules.instruments, n=3)
         raise UserError(f"{place}: symbol {symbol} is not listed there; expected one of its symbols{hint}")
     return found
 
 
-async def read_rules(rest: RestClient, tries: int = 4) -> Rules:
+async def read_rules(rest: Client, tries: int = 4) -> Rules:
     """Instrument rules, asked for again after a failure that may pass.
 
     Raises:

@@ -1,8 +1,9 @@
-"""The exchanges that are read raw: their addresses, streams, limits and the rule that joins a snapshot to the diff stream."""
+"""The exchanges: those read raw, with addresses, limits and the rule that joins a snapshot to the diff stream; others."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -11,35 +12,25 @@ from mmlib._io import UserError
 
 @dataclass(frozen=True)
 class Venue:
-    """One exchange as its public documentation states it.
+    """One exchange, and how its depth updates follow each other.
 
     Attributes:
         name: as in ``live:NAME``.
         rest, ws: base addresses.
-        depth_path, info_path, time_path: of the REST interface.
-        streams: suffixes of the streams of a symbol.
-        futures: whether diffs chain by ``pu`` (USD-M) or by ``U`` alone (spot).
-        depth_limit: levels a side of a snapshot.
-        depth_weight: what such a request weighs.
-        weight_per_min: how much may be asked for in a minute.
+        streams: what is read of each symbol: suffixes of raw streams, or methods of ccxt.
+        futures: whether diffs chain by ``pu`` (USD-M, and all that ccxt streams) or by ``U`` alone (spot).
     """
 
     name: str
     rest: str
     ws: str
-    depth_path: str
-    info_path: str
-    time_path: str
     streams: tuple[str, ...]
     futures: bool
-    depth_limit: int
-    depth_weight: int
-    weight_per_min: int
 
-    def stream_url(self, symbols: tuple[str, ...]) -> str:
-        """Address of one combined stream of all symbols."""
-        names = [f"{symbol.lower()}@{stream}" for symbol in symbols for stream in self.streams]
-        return f"{self.ws}/stream?streams={'/'.join(names)}"
+    @property
+    def caveat(self) -> str:
+        """What weakens the evidence of this source beside others of its grade; empty for nothing."""
+        return "order books coalesced by ccxt: queue positions and fills are coarser than from raw streams"
 
     def follows(self, first: int, last: int, snapshot: int) -> bool:
         """Whether a diff of updates ``first`` to ``last`` is the one that a snapshot up to ``snapshot`` is joined by.
@@ -54,8 +45,37 @@ class Venue:
         return last < snapshot if self.futures else last <= snapshot
 
 
+@dataclass(frozen=True)
+class RawVenue(Venue):
+    """An exchange that is read raw, as its public documentation states it.
+
+    Attributes:
+        depth_path, info_path, time_path: of the REST interface.
+        depth_limit: levels a side of a snapshot.
+        depth_weight: what such a request weighs.
+        weight_per_min: how much may be asked for in a minute.
+    """
+
+    depth_path: str
+    info_path: str
+    time_path: str
+    depth_limit: int
+    depth_weight: int
+    weight_per_min: int
+
+    @property
+    def caveat(self) -> str:
+        """See `Venue.caveat`."""
+        return ""
+
+    def stream_url(self, symbols: tuple[str, ...]) -> str:
+        """Address of one combined stream of all symbols."""
+        names = [f"{symbol.lower()}@{stream}" for symbol in symbols for stream in self.streams]
+        return f"{self.ws}/stream?streams={'/'.join(names)}"
+
+
 VENUES = {
-    "binanceusdm": Venue(
+    "binanceusdm": RawVenue(
         name="binanceusdm",
         rest="https://fapi.binance.com",
         ws="wss://fstream.binance.com",
@@ -68,7 +88,7 @@ VENUES = {
         depth_weight=20,
         weight_per_min=2400,
     ),
-    "binance": Venue(
+    "binance": RawVenue(
         name="binance",
         rest="https://api.binance.com",
         ws="wss://stream.binance.com:9443",
@@ -84,21 +104,60 @@ VENUES = {
 }
 
 
-def venue_of(name: str, url: str = "") -> Venue:
-    """An exchange by name; ``url`` replaces its addresses: one base for both protocols, or ``REST,WS``.
+def raw_venue_of(name: str, url: str = "") -> RawVenue:
+    """An exchange that is read raw; ``url`` as for `venue_of`.
 
     Raises:
-        UserError: unknown exchange, an address of another protocol, or one that carries a name, a password or a query.
+        UserError: not one of them, or as `venue_of`.
     """
     venue = VENUES.get(name)
     if venue is None:
-        close = difflib.get_close_matches(name, VENUES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"source 'live:{name}': unknown exchange; expected one of {', '.join(VENUES)}{hint}")
+        raise UserError(
+            f"exchange {name!r}: unknown; expected one of {', '.join(VENUES)}{did_you_mean(name, VENUES)}"
+        )
+    rest, ws = addresses(url)
+    return replace(venue, rest=rest or venue.rest, ws=ws or venue.ws)
+
+
+def venue_of(name: str, url: str = "") -> Venue:
+    """An exchange by name, read raw where that is possible and through ccxt where not.
+
+    Args:
+        name: as in ``live:NAME``.
+        url: replaces its addresses: one base for both protocols, or ``REST,WS``.
+
+    Raises:
+        UserError: unknown exchange, one without streams, an address of another protocol, or one that carries a name, a
+            password or a query.
+    """
+    if name in VENUES:
+        return raw_venue_of(name, url)
+    from mmlib.market.live.ccxt_exchanges import ccxt_venue
+
+    return ccxt_venue(name, url)
+
+
+def recorded_venue(name: str) -> Venue:
+    """The exchange of a recorded session: nothing is asked of it any more, only how its updates follow each other."""
+    return VENUES.get(name) or Venue(name, "", "", (), futures=True)
+
+
+def did_you_mean(name: str, among: Iterable[str], n: int = 1) -> str:
+    """The end of a message about an unknown name: names like it, or nothing."""
+    close = difflib.get_close_matches(name, among, n=n)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def addresses(url: str) -> tuple[str, str]:
+    """REST and WebSocket base of ``--live-url``; both empty when it is.
+
+    Raises:
+        UserError: see `venue_of`.
+    """
     if not url:
-        return venue
+        return "", ""
     rest, _, ws = url.partition(",")
-    return replace(venue, rest=_address(rest, ("https", "http")), ws=_address(ws or rest, ("wss", "ws")))
+    return _address(rest, ("https", "http")), _address(ws or rest, ("wss", "ws"))
 
 
 def _address(url: str, schemes: tuple[str, str]) -> str:

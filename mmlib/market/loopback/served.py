@@ -11,6 +11,7 @@ from mmlib.market.live.venues import Venue
 from mmlib.market.loopback.flows import Levels, Step
 from mmlib.market.source import Instrument
 
+_QUOTES = ("USDT", "USDC", "FDUSD", "USD", "EUR", "BTC", "ETH")
 _ID_STEP = 3  # futures ids run on for other symbols in between
 
 
@@ -62,9 +63,14 @@ class Served:
     def rules(self) -> dict[str, Any]:
         """The symbol's entry of exchangeInfo."""
         tick, lot = f"{self.instrument.tick_size:.10g}", f"{self.instrument.lot_size:.10g}"
+        base, quote = _assets(self.instrument.symbol)
+        contract = {"contractType": "PERPETUAL", "marginAsset": quote} if self.venue.futures else {}
         return {
             "symbol": self.instrument.symbol,
             "status": "TRADING",
+            "baseAsset": base,
+            "quoteAsset": quote,
+            **contract,
             "filters": [
                 {"filterType": "PRICE_FILTER", "tickSize": tick},
                 {"filterType": "LOT_SIZE", "stepSize": lot},
@@ -114,6 +120,12 @@ def _apply(side: dict[int, float], levels: Levels) -> None:
             side[ticks] = qty
         else:
             side.pop(ticks, None)
+
+
+def _assets(symbol: str) -> tuple[str, str]:
+    """What is traded for what; a name that ends in no usual quote currency is split before its last three letters."""
+    quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), symbol[-3:])
+    return symbol.removesuffix(quote), quote
 
 
 def _digits(step: float) -> int:

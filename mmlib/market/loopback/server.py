@@ -18,10 +18,11 @@ from websockets.http11 import Request, Response
 
 from mmlib.dtypes import Grade
 from mmlib.market.live.rest import GRADE_HEADER
-from mmlib.market.live.venues import Venue
+from mmlib.market.live.venues import RawVenue
 from mmlib.market.loopback.faults import Armed, Fault
 from mmlib.market.loopback.flows import Flow, Step
 from mmlib.market.loopback.served import Served
+from mmlib.market.loopback.wanted import Wanted, bare, is_stream
 
 HOST = "127.0.0.1"
 _Due = tuple[float, str, Step, Iterator[Step]]
@@ -46,7 +47,7 @@ class LoopbackExchange:
 
     def __init__(
         self,
-        venue: Venue,
+        venue: RawVenue,
         flows: Mapping[str, Flow],
         *,
         port: int = 0,
@@ -66,7 +67,7 @@ class LoopbackExchange:
         self._weight_minute = -1
         self._server: Server | None = None
         self._pump: asyncio.Task[None] | None = None
-        self._wants: dict[ServerConnection, frozenset[str]] = {}
+        self._wants: dict[ServerConnection, Wanted] = {}
         self._held: tuple[str, bytes] | None = None  # waits for the next message to go before it
         self._paused_s = 0.0
 
@@ -220,20 +221,27 @@ class LoopbackExchange:
             self._out(symbol, kind, late)
 
     def _out(self, symbol: str, kind: str, frame: bytes) -> None:
-        stream = f"{symbol.lower()}@{self.venue.streams[0] if kind == 'depth' else 'trade'}"
-        takers = [connection for connection, wanted in self._wants.items() if stream in wanted]
-        self.frames_sent += len(takers)
-        broadcast(takers, frame.decode("utf-8", "replace"))
+        stream = f"{symbol.lower()}@{kind}"
+        for combined in (True, False):
+            takers = [
+                connection
+                for connection, wanted in self._wants.items()
+                if wanted.combined == combined and stream in wanted
+            ]
+            if takers:
+                self.frames_sent += len(takers)
+                broadcast(takers, (frame if combined else bare(frame)).decode("utf-8", "replace"))
 
     # --- connections and requests ---
 
     async def _connection(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        query = parse_qs(urlsplit(connection.request.path).query)
-        self._wants[connection] = frozenset("/".join(query.get("streams", [""])).split("/"))
+        wanted = self._wants[connection] = Wanted(connection.request.path)
         try:
-            async for _ in connection:
-                pass  # subscriptions are in the address; whatever else is said is not answered
+            async for message in connection:
+                answer = wanted.hear(message)
+                if answer is not None:
+                    await connection.send(answer.decode())
         except ConnectionClosed:
             pass
         finally:
@@ -241,7 +249,7 @@ class LoopbackExchange:
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         parts = urlsplit(request.path)
-        if parts.path in ("/stream", "/ws"):
+        if is_stream(parts.path):
             refused = time.monotonic() < self.armed.refuse_until
             return _answer(503, {"msg": "refused"}) if refused else None
         if parts.path == "/loopback":
