@@ -15,8 +15,10 @@ from mmlib.config.models import Config
 from mmlib.config.rollback import active_rollback
 from mmlib.dtypes import FILL, TICK, Liquidity
 from mmlib.engine.params import arm_params
+from mmlib.engine.realtime.ledger import Ledger
 from mmlib.gates.spec import load_gates
 from mmlib.market.source import Instrument
+from mmlib.metrics.grid import utc
 from mmlib.metrics.latency import minute_series
 from mmlib.metrics.money import bucket_money
 from mmlib.rollout.experiment import paired_experiment
@@ -33,6 +35,7 @@ class Running:
 
     def __init__(self) -> None:
         self.told: list[tuple[Config, str]] = []
+        self.ledger = Ledger(("X",), ("A", "B"))
 
     def reconfigure(self, config: Config, reason: str) -> None:
         self.told.append((config, reason))
@@ -87,9 +90,14 @@ def test_it_stops_a_running_session_where_the_evaluation_of_its_feeds_does(ws: P
     t, f = tick_frame([("X", r) for r in ticks]), fill_frame([("X", r) for r in fills])
     floor_ms = load_gates(ws).get("ab.safety.tick_p95").floor_ms
     found = paired_experiment(bucket_money(t, f, 3600), planned_buckets=24)
-    offline = watch(SafetyMonitor(gates, 24), timeline(minute_series(t, f), t, floor_ms=floor_ms), found.harm)
+    safety = timeline(minute_series(t, f), t, floor_ms=floor_ms)
+    offline = watch(SafetyMonitor(gates, 24), safety, found.harm)
     seen = dog.monitor.violation
     assert dog.failures == []
+    last = safety[safety["ts"] == utc(np.array([START_NS + 80 * 60 * S]))[0]]
+    assert session.ledger.gate_values == {
+        ("tick_p95_regression_pct", "X", "B"): pytest.approx(last["tick_p95_regression_pct"].iloc[0])
+    }
     assert offline is not None
     assert seen is not None
     assert (seen.gate, seen.group, seen.since_ns, seen.fired_ns) == (

@@ -94,6 +94,9 @@ EXPORTED: tuple[Exported, ...] = (
     Exported("process_resident_memory_bytes", "gauge", (), "Resident memory of the bot's process"),
 )
 
+OWN_METRICS: frozenset[str] = frozenset({"tick_p95_regression_pct"})
+"""What ``mm_gate_metric`` carries: metrics of sustained gates that no expression over the other families gives."""
+
 FAMILIES: Mapping[str, Exported] = {family.name: family for family in EXPORTED}
 
 

@@ -20,6 +20,7 @@ from mmlib.config.models import Config
 from mmlib.dtypes import ARMS, FILL, TICK, Grade
 from mmlib.feeds.schema import LIQUIDITY
 from mmlib.gates.spec import Gate
+from mmlib.metrics.exported import OWN_METRICS
 from mmlib.metrics.grid import utc
 from mmlib.metrics.latency import minute_series
 from mmlib.metrics.money import bucket_money
@@ -29,6 +30,7 @@ from mmlib.rollout.respond import respond
 from mmlib.rollout.safety import BUCKET_S, timeline
 
 if TYPE_CHECKING:
+    from mmlib.engine.realtime.ledger import Ledger
     from mmlib.engine.realtime.loop import LiveLoop, Observer
 
 _MINUTE_NS = 60_000_000_000
@@ -40,6 +42,8 @@ _LATE_NS = 2_000_000_000
 
 class Session(Protocol):
     """What of a running session is needed."""
+
+    ledger: Ledger
 
     def reconfigure(self, config: Config, reason: str) -> None:
         """Quote by another configuration from the next tick on."""
@@ -83,6 +87,7 @@ class StageWatch:
         self._minute: int | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="safety")
         self._due: Future[Violation | None] | None = None
+        self._own: dict[tuple[str, str, str], float] = {}
 
     # --- what the session calls ---
 
@@ -123,6 +128,7 @@ class StageWatch:
         again from its feeds."""
         try:
             violation = due.result()
+            session.ledger.gate_values |= self._own
             if violation is not None and self.taken_back is None:
                 self._act(session, violation)
         except Exception as exc:
@@ -140,6 +146,7 @@ class StageWatch:
         end = minute_ns + _MINUTE_NS
         frames = tick_frame(ticks), fill_frame(fills)
         t, f = (frame[frame["ts"] < utc(np.array([end]))[0]] for frame in frames)
+        self._own = dict.fromkeys(self._own, float("nan"))
         if not len(t):
             return self.monitor.violation
         if minute_ns % _HOUR_NS == 0:
@@ -150,6 +157,11 @@ class StageWatch:
         names = [name for name in rows.columns if name not in ("ts", "symbol")]
         symbols = rows["symbol"].astype(str)
         values = {name: dict(zip(symbols, rows[name], strict=True)) for name in names}
+        self._own |= {
+            (metric, symbol, "B"): float(value)
+            for metric in OWN_METRICS
+            for symbol, value in values[metric].items()
+        }
         return self.monitor.update(minute_ns, values)
 
     def _close(self, hour_ns: int, ticks: pd.DataFrame, fills: pd.DataFrame) -> None:

@@ -84,11 +84,17 @@ class SymbolLedger:
 
 
 class Ledger:
-    """Counts of all symbols, and the newest errors in words."""
+    """Counts of all symbols, the newest errors in words, and what the session's own evaluators say.
+
+    Attributes:
+        gate_values: (metric, symbol, arm) -> value in the last whole minute, of metrics that `metrics.exported.OWN_METRICS`
+            names; NaN when that minute has none.
+    """
 
     def __init__(self, symbols: tuple[str, ...], arms: tuple[str, ...]) -> None:
         self.symbols = {symbol: SymbolLedger(symbol, arms) for symbol in symbols}
         self.recent: deque[str] = deque(maxlen=_KEPT)
+        self.gate_values: dict[tuple[str, str, str], float] = {}
 
     def error(self, symbol: str, code: str, detail: str) -> None:
         """Count an error; one of the whole connection (empty symbol) counts for each symbol, since each lost its stream."""

@@ -99,6 +99,8 @@ class Telemetry:
     def on_second(self, session: LiveLoop, now_ns: int) -> None:
         """See `loop.Observer`."""
         self._families["process_resident_memory_bytes"].set(session.rss_mb * 1e6)
+        for labels, value in session.ledger.gate_values.items():
+            self._one("mm_gate_metric", labels).set(value)
 
     def close(self) -> None:
         """Stop serving."""
