@@ -10,6 +10,7 @@ import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,12 @@ import zstandard
 from mmlib._io import UserError
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.writer import FeedWriter
-from mmlib.metrics import slices
+from mmlib.metrics import kept, passing, slices
 from mmlib.metrics.dataset import Dataset, build_dataset
 from mmlib.metrics.farm import Cluster, Threads, open_farm
 from mmlib.metrics.intervals import MARKOUTS
-from mmlib.metrics.slices import Slice, work_out
+from mmlib.metrics.kept import reduced
+from mmlib.metrics.slices import Slice
 from tests import naive_dataset
 from tests.make_feeds import SECOND_NS, START_NS, fills, ticks
 
@@ -97,6 +99,87 @@ def test_slices_threads_and_the_cache_change_no_bit(
     assert_same(build_dataset(feeds, cache_dir=tmp_path), expected)
 
 
+def forget_slices(home: Path) -> None:
+    """Take what was kept of slices from a cache."""
+    for path in home.glob("*.npz"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("interval_min", [1, 5, 15, 32])
+@pytest.mark.parametrize("limited", [False, True])
+def test_slices_of_the_conversion_kept_ones_and_those_of_parquet_are_the_same(
+    feeds: Path, tmp_path: Path, interval_min: float, limited: bool
+) -> None:
+    start, end = datetime(2025, 1, 14, 23, 52, 30, tzinfo=UTC), datetime(2025, 1, 15, 0, 20, 10, tzinfo=UTC)
+    asked: dict[str, Any] = {"interval_min": interval_min, "cache_dir": tmp_path}
+    asked |= {"start": start, "end": end} if limited else {}
+    cold = build_dataset(feeds, **asked)
+    n = 2
+    assert cold.sources == {"conversion": n}
+    kept = build_dataset(feeds, **asked)
+    assert kept.sources == {"kept": n}
+    forget_slices(tmp_path)
+    scanned = build_dataset(feeds, **asked)
+    assert scanned.sources == {"ticks": n}
+    for other in (kept, scanned):
+        assert_same(other, cold)
+        assert other.summary == cold.summary
+    for path in tmp_path.glob("*.npz"):  # damage is seen, and the slice worked out anew
+        raw = bytearray(path.read_bytes())
+        raw[raw.index(b"quantile.npy") + 500] ^= 0xFF
+        path.write_bytes(raw)
+    again = build_dataset(feeds, **asked)
+    assert again.sources == {"ticks": n}
+    assert_same(again, cold)
+
+
+def test_a_slice_is_kept_for_what_was_asked_of_it_and_goes_with_its_file(feeds: Path, tmp_path: Path) -> None:
+    copy, home = tmp_path / "feeds", tmp_path / "cache"
+    shutil.copytree(feeds, copy)
+    build_dataset(copy, cache_dir=home)
+    assert build_dataset(copy, cache_dir=home, interval_min=15).sources == {"ticks": 2}
+    assert build_dataset(copy, cache_dir=home, interval_min=15).sources == {"kept": 2}
+    deals = copy / "fills_20250114.jsonl"
+    deals.write_bytes(b"".join(deals.read_bytes().splitlines(keepends=True)[1:]))
+    fewer = build_dataset(copy, cache_dir=home)  # other times at which the mid is asked for
+    assert fewer.sources == {"ticks": 1, "kept": 1}
+    assert_same(fewer, build_dataset(copy))
+    held = {path.name for path in home.glob("*.npz")}
+    path = copy / TICKS
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-300]))
+    shorter = build_dataset(copy, cache_dir=home)
+    assert shorter.sources == {"conversion": 1, "kept": 1}
+    assert_same(shorter, build_dataset(copy))
+    left = {path.name for path in home.glob("*.npz")}
+    assert len({name for name in left & held if name.startswith("pipeline_ticks_20250114")}) == 0
+    for interval in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 30, 32, 36, 40, 45, 48):
+        build_dataset(copy, cache_dir=home, interval_min=interval)
+    assert len(list(home.glob("pipeline_ticks_20250114*.npz"))) == kept.MOST
+
+
+@pytest.mark.parametrize("what", ["MAX_PAIRS", "MAX_PERIODS", "MAX_INTERVALS"])
+def test_what_would_take_too_much_memory_while_it_passes_is_read_again(
+    feeds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    expected = build_dataset(feeds)
+    monkeypatch.setattr(passing, what, 1 if what != "MAX_PERIODS" else 0)
+    found = build_dataset(feeds, cache_dir=tmp_path)
+    assert found.sources == {"ticks": 2}
+    assert_same(found, expected)
+
+
+def test_ticks_outside_the_days_of_their_file_are_asked_about_all_the_same(
+    feeds: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "feeds"
+    shutil.copytree(feeds, copy)
+    for path in sorted(copy.glob("pipeline_ticks_*.jsonl")):
+        path.rename(path.with_name(path.name.replace("202501", "202503")))
+    found = build_dataset(copy, cache_dir=tmp_path / "cache")
+    assert found.sources == {"ticks": 2}
+    assert_same(found, build_dataset(feeds))
+
+
 def damaged(source: Path, target: Path) -> Path:
     """A copy whose lines are shuffled, some twice, some torn, packed, and some in the file of another day."""
     rng = random.Random(11)
@@ -148,13 +231,13 @@ def test_a_range_takes_what_lies_in_it(feeds: Path) -> None:
         assert row[name] == pytest.approx(expected[name], nan_ok=True)
 
 
-def slow_first(task: Slice) -> object:
-    """Work a slice out, and take long over the first one of all."""
+def slow_first(task: Slice, *, keep: bool) -> object:
+    """Reduce a slice, and take long over the first one of all."""
     mark = Path(os.environ["MM_TEST_MARK"])
-    if task.first == 0 and not mark.exists():
+    if task.lower_ns <= START_NS - 1000 * SECOND_NS and not mark.exists():
         mark.write_text(str(os.getpid()))
         time.sleep(60)
-    return work_out(task)
+    return reduced(task, keep=keep)
 
 
 @pytest.mark.slow
@@ -165,7 +248,7 @@ def test_processes_give_the_same_and_a_dead_one_costs_time_only(
     expected = build_dataset(feeds, cache_dir=tmp_path / "cache")
     mark = tmp_path / "mark"
     monkeypatch.setenv("MM_TEST_MARK", str(mark))
-    monkeypatch.setattr("mmlib.metrics.dataset.work_out", slow_first)
+    monkeypatch.setattr("mmlib.metrics.dataset.reduced", slow_first)
     told: list[tuple[str, int, int]] = []
 
     def progress(what: str, done: int, of: int) -> None:

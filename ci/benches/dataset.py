@@ -30,9 +30,10 @@ _MAIN = 5  # million ticks, of the bars
 _COLD, _WARM, _MEMORY_MB = 1.5, 5.0, 1024.0
 _GROWTH = 1.25  # of time a tick and of peak memory from 5 to 25 million ticks
 _DAMAGED_TICKS = 240_000
+_BARE = ("duckdb", "polars")
 
 
-def once(what: str, feeds: Path, cache: Path) -> dict[str, float]:
+def once(what: str, feeds: Path, cache: Path) -> dict[str, Any]:
     """One measurement in a process of its own."""
     command = [sys.executable, str(_ONCE), what, str(feeds), str(cache)]
     environment = os.environ | {"POLARS_MAX_THREADS": str(THREADS)}
@@ -45,8 +46,8 @@ def size(millions: float, scratch: Path, repeats: int) -> dict[str, Any]:
     feeds, cache = scratch / "feeds", scratch / "cache"
     shutil.rmtree(feeds, ignore_errors=True)
     files = feed_files.write_feeds(feeds, round(millions * 1e6))
-    ways = ("duckdb", "polars", "cold", "warm") if millions == _MAIN else ("cold", "warm")
-    took: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    ways = (*_BARE, "cold", "scan", "warm") if millions == _MAIN else ("cold", "scan", "warm")
+    took: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     for _ in range(repeats if millions == _MAIN else 1):
         for name in ways:
             took[name].append(once(name, feeds, cache))
@@ -55,6 +56,8 @@ def size(millions: float, scratch: Path, repeats: int) -> dict[str, Any]:
         "ticks": ticks or 2 * len(feed_files.SYMBOLS) * 86_400 * len(files),
         "feeds_mb": round(sum(file.stat().st_size for file in files) / 1e6),
         "seconds": {name: seconds([one["seconds"] for one in runs]) for name, runs in took.items()},
+        "cpu_seconds": {name: seconds([one["cpu_seconds"] for one in runs]) for name, runs in took.items()},
+        "slices_from": {name: runs[-1]["found"] for name, runs in took.items() if name not in _BARE},
         "peak_mb": {name: round(max(one["peak_mb"] for one in runs)) for name, runs in took.items()},
     }
 
@@ -116,6 +119,10 @@ def equalities(scratch: Path, workers: int) -> dict[str, Any]:
     copy = build_dataset(scratch / "damaged")
     with open_farm(workers=workers) as farm:
         spread = build_dataset(feeds, cache_dir=scratch / "few_cache", farm=farm)
+    warm = build_dataset(feeds, cache_dir=scratch / "few_cache")
+    for kept in (scratch / "few_cache").glob("*.npz"):
+        kept.unlink()
+    scan = build_dataset(feeds, cache_dir=scratch / "few_cache")
     told = (
         copy.summary["duplicate_lines"],
         copy.summary["quarantined_lines"] - copy.summary["duplicate_lines"],
@@ -129,6 +136,8 @@ def equalities(scratch: Path, workers: int) -> dict[str, Any]:
         "damaged_copy_equal": same(clean, copy),
         "damage_told": told == (counts["doubled"], counts["torn"]),
         "dask_equal": same(clean, spread),
+        "warm_equal": same(clean, warm) and set(warm.sources) == {"kept"},
+        "scan_equal": same(clean, scan) and set(scan.sources) == {"ticks"},
     }
 
 
@@ -140,10 +149,12 @@ def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
         bar("shuffled, doubled, torn and gzipped copy: the same dataset", equal["damaged_copy_equal"], True),
         bar("and what was wrong is counted", equal["damage_told"], True),
         bar("dask: the same dataset", equal["dask_equal"], True),
+        bar("warm, from kept slices: the same dataset", equal["warm_equal"], True),
+        bar("and from the ticks in Parquet", equal["scan_equal"], True),
     ]
     if str(_MAIN) in sizes:
         at = {name: took["min"] for name, took in sizes[str(_MAIN)]["seconds"].items()}
-        peak = max(sizes[str(_MAIN)]["peak_mb"][name] for name in ("cold", "warm"))
+        peak = max(sizes[str(_MAIN)]["peak_mb"][name] for name in ("cold", "scan", "warm"))
         found += [
             at_most("5 M ticks, cold: times a bare DuckDB query", round(at["cold"] / at["duckdb"], 2), _COLD),
             bar(

@@ -74,16 +74,21 @@ class TickBins(NamedTuple):
     value: Any
 
 
+def no_sums(groups: int, intervals: int) -> np.ndarray:
+    """``TickBins.sums`` of no ticks."""
+    sums = np.zeros((groups, intervals, 7))
+    sums[:, :, RSS], sums[:, :, MID] = -np.inf, np.nan
+    return sums
+
+
 def new_bins(groups: int, intervals: int, asked_ns: np.ndarray, ends: np.ndarray) -> TickBins:
     """Empty results; the questions of group g are ``asked_ns[ends[g]:ends[g + 1]]``, rising."""
     g, i = groups, intervals
-    sums = np.zeros((g, i, 7))
-    sums[:, :, RSS], sums[:, :, MID] = -np.inf, np.nan
     touched = np.zeros((g, STAGES, 2), np.int64)
     touched[:, :, 0], touched[:, :, 1] = SIZE, -1
     return TickBins(
         counts=np.zeros((g, i, 9), np.int64),
-        sums=sums,
+        sums=no_sums(g, i),
         quantile=np.full((g, i, STAGES, 3), np.nan),
         mark_ns=np.full((g, i), NEVER),
         counted=np.zeros((g, STAGES, SIZE), np.int32),

@@ -11,6 +11,7 @@ was read, the CRC-32 of its bytes decides. Anything else replaces the entry, and
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -26,12 +27,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmlib._io import UserError
-from mmlib.feeds.convert import Found, convert
+from mmlib.feeds.convert import Found, Onlooker, convert
 from mmlib.feeds.schema import Kind, schema_text
 from mmlib.feeds.stream import FeedStream
 
 VERSION = 1
 _FACTS = b"finishline"
+_WORKED_OUT = ".npz"
 _HOT_NS = (
     2_000_000_000  # a file changed this shortly before it was read may change again within the same mtime
 )
@@ -100,7 +102,9 @@ class Entry:
             return [json.loads(line) for line in lines]
 
 
-def cached(path: Path, kind: Kind, home: Path, *, newest: bool = True) -> Entry:
+def cached(
+    path: Path, kind: Kind, home: Path, *, newest: bool = True, onlooker: Onlooker | None = None
+) -> Entry:
     """The Parquet file of a feed file, made when it is not there yet, no longer holds, or cannot be read.
 
     Args:
@@ -108,6 +112,7 @@ def cached(path: Path, kind: Kind, home: Path, *, newest: bool = True) -> Entry:
         kind: ticks or fills.
         home: directory of the cache; made when missing.
         newest: whether the file may still be written; a torn last line is then waited for, and otherwise a bad one.
+        onlooker: sees the rows when they have to be made, and nothing when the cache holds them.
 
     Raises:
         UserError: the file cannot be read, or ``home`` cannot be written.
@@ -120,7 +125,7 @@ def cached(path: Path, kind: Kind, home: Path, *, newest: bool = True) -> Entry:
             return entry
     except OSError as exc:
         raise _unreadable(path, exc) from exc
-    return _store(path, kind, base, newest, stat)
+    return _store(path, kind, base, newest, stat, onlooker)
 
 
 def without_cache(path: Path, kind: Kind, *, newest: bool = True) -> contextlib.AbstractContextManager[Entry]:
@@ -183,7 +188,19 @@ def _files(base: Path) -> tuple[Path, Path]:
     return base.with_name(base.name + ".parquet"), base.with_name(base.name + ".quarantine.jsonl")
 
 
-def _store(path: Path, kind: Kind, base: Path, newest: bool, stat: os.stat_result) -> Entry:
+def beside(parquet: Path, key: str) -> Path:
+    """Where to keep what was worked out of a Parquet file of the cache; it goes when the file is replaced."""
+    return parquet.with_suffix(f".{key}{_WORKED_OUT}")
+
+
+def worked_out(parquet: Path) -> list[Path]:
+    """What is kept beside a Parquet file of the cache."""
+    return list(parquet.parent.glob(f"{glob.escape(parquet.stem)}.*{_WORKED_OUT}"))
+
+
+def _store(
+    path: Path, kind: Kind, base: Path, newest: bool, stat: os.stat_result, onlooker: Onlooker | None
+) -> Entry:
     parquet, quarantine = _files(base)
     began = time.time_ns()
     made: list[Facts] = []
@@ -197,7 +214,9 @@ def _store(path: Path, kind: Kind, base: Path, newest: bool, stat: os.stat_resul
                 held = {"version": VERSION, "code": _code_version(), "quarantine_bytes": bad.stat().st_size}
                 return {_FACTS.decode(): json.dumps(asdict(made[0]) | held)}
 
-            convert(path, kind, rows, bad, newest=newest, describe=describe)
+            convert(path, kind, rows, bad, newest=newest, describe=describe, onlooker=onlooker)
+            for old in worked_out(parquet):
+                old.unlink()
             bad.replace(quarantine)
             rows.replace(parquet)
     except OSError as exc:

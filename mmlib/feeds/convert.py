@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 import orjson
@@ -25,6 +25,17 @@ from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block, FeedStream
 
 _REASONS = 200  # different ones that are counted by themselves
+
+
+class Onlooker(Protocol):
+    """Sees the rows of a feed while they are converted, so that they need not be read again for it."""
+
+    def begin(self) -> None:
+        """Rows will come from the first one on, in the order in which they are kept; what was seen before is void."""
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        """More rows, as ``decode.arrow_schema``."""
+
 
 Decoded = tuple[pa.Table, list[BadLine], int]
 
@@ -63,6 +74,7 @@ def convert(
     *,
     newest: bool,
     describe: Callable[[Found], dict[str, str]],
+    onlooker: Onlooker | None = None,
 ) -> Found:
     """Read a feed file.
 
@@ -71,6 +83,7 @@ def convert(
         rows: Parquet file to write. bad: JSON Lines of what could not be used, to write.
         newest: whether a torn last line is one that is still being written.
         describe: what the footer of ``rows`` says, from what was found.
+        onlooker: sees the rows that are kept.
 
     Raises:
         OSError: the file cannot be read, or the others cannot be written.
@@ -78,9 +91,14 @@ def convert(
     found = Found()
     stream = FeedStream(path)
     groups = _Groups(kind)
+    if onlooker is not None:
+        onlooker.begin()
     with bad.open("wb") as kept, open_writer(rows, kind) as writer:
         for table in _parts(kind, stream, found, kept, source=path.name, newest=newest):
             found.out_of_order += groups.see(table)
+            if onlooker is not None and found.out_of_order == 0:
+                for batch in table.to_batches():
+                    onlooker.see(batch)
             writer.write_table(table, row_group_size=ROW_GROUP)
         if stream.broken and not found.unfinished:
             found.lines += 1
@@ -94,7 +112,7 @@ def convert(
             found.groups = groups.summary()
             writer.add_key_value_metadata(describe(found))
     if again:
-        _put_in_order(path, kind, rows, bad, found, describe)
+        _put_in_order(path, kind, rows, bad, found, describe, onlooker)
     return found
 
 
@@ -189,12 +207,15 @@ def _put_in_order(
     bad: Path,
     found: Found,
     describe: Callable[[Found], dict[str, str]],
+    onlooker: Onlooker | None,
 ) -> None:
     """Rewrite ``rows`` sorted and without duplicates; these join the bad lines."""
     raw = rows.with_name("unordered.parquet")
     rows.replace(raw)
     groups = _Groups(kind)
     ordering = Ordering([raw], kind, rows.parent)
+    if onlooker is not None:
+        onlooker.begin()
     try:
         repeated = ordering.repeated[:, 1]
         found.duplicates = len(repeated)
@@ -205,6 +226,8 @@ def _put_in_order(
         with open_writer(rows, kind) as writer:
             for batch in ordering.batches():
                 groups.see(batch)
+                if onlooker is not None:
+                    onlooker.see(batch)
                 writer.write_batch(batch, row_group_size=ROW_GROUP)
             found.groups = groups.summary()
             writer.add_key_value_metadata(describe(found))

@@ -159,15 +159,22 @@ def feed_files(
 
 
 def _may_hold(path: Path, start: datetime | None, end: datetime | None) -> bool:
+    span = file_span(path)
+    if span is None:
+        return True
+    return not ((start is not None and span[1] <= start) or (end is not None and span[0] >= end))
+
+
+def file_span(path: Path) -> tuple[datetime, datetime] | None:
+    """Half-open range of the times that a daily file can hold, a day of slack at both ends; None where its name has no day."""
     match = _NAME.search(path.name)
     if match is None:
-        return True
+        return None
     try:
         day = datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=UTC)
     except ValueError:
-        return True
-    slack = timedelta(days=1)
-    return not ((start is not None and day + 2 * slack <= start) or (end is not None and day - slack >= end))
+        return None
+    return day - timedelta(days=1), day + timedelta(days=2)
 
 
 def _range(start: datetime | None, end: datetime | None) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:

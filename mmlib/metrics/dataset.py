@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import math
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,14 @@ import pandas as pd
 import pyarrow as pa
 
 from mmlib._io import UserError, write_atomic, write_json
-from mmlib.feeds.reader import Feed, read_feeds
+from mmlib.feeds.reader import Feed, file_span, read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar
 from mmlib.metrics.farm import Farm, Progress, Threads
 from mmlib.metrics.grid import SECOND_NS, Grid, groups, ns
 from mmlib.metrics.intervals import NO_TICKS, Whole, asked_ns, interval_frame, nonfinite_values
-from mmlib.metrics.slices import plan, work_out
+from mmlib.metrics.kept import Source, reduced, save
+from mmlib.metrics.passing import Passing
+from mmlib.metrics.slices import Pair, Partial, Slice, plan
 from mmlib.metrics.ticks import Ticks, open_ticks
 
 SCHEMA_VERSION = 1
@@ -34,10 +39,12 @@ class Dataset:
         intervals: every interval of the range (see ``intervals.interval_frame``), the filtered ones with their reason.
         summary: builtin types: from, to, interval_min, symbols, arms, grade, valid_hours, nonfinite_values, filtered_pct,
             numbers of intervals, ticks, fills and quarantined lines; a number that cannot be stated is None.
+        sources: how many slices of the ticks came whence, see ``kept.Source``.
     """
 
     intervals: pd.DataFrame
     summary: dict[str, Any]
+    sources: dict[Source, int] = field(default_factory=dict)
 
     @property
     def kept(self) -> pd.DataFrame:
@@ -89,14 +96,17 @@ def build_dataset(
             feeds_dir, "fills", start=start, end=end, quarantine_dir=quarantine_dir, cache_dir=home
         )
         by_pair = {(symbol, arm): part for symbol, arm, (part,) in groups(fills.frame)}
+        asked = {pair: asked_ns(part) for pair, part in by_pair.items()}
+        limits = _limits(start, end)
+        onlooker = partial(_onlooker, asked=asked, step_ns=step_ns, limits=limits)
         for last_try in (False, True):
-            ticks = open_ticks(feeds_dir, start, end, home, work, progress)
+            ticks = open_ticks(feeds_dir, start, end, home, work, progress, onlooker)
             grid = _grid(ticks, fills.frame, start, end, step_ns)
             pairs = sorted({*ticks.pairs, *by_pair})
-            asked = [asked_ns(by_pair.get(pair)) for pair in pairs]
-            slices = plan(ticks.files, pairs, grid, *_limits(start, end), asked)
+            questions = [asked.get(pair, np.empty(0, np.int64)) for pair in pairs]
+            slices = plan(ticks.files, pairs, grid, *limits, questions)
             try:
-                partials = work.map(work_out, slices, "slices of the ticks", progress)
+                partials, sources = _reduce(slices, ticks, work, progress, keep=cache_dir is not None)
                 break
             except (OSError, pa.ArrowException) as exc:
                 if last_try:
@@ -106,10 +116,38 @@ def build_dataset(
                 ticks.forget()
         if quarantine_dir is not None:
             ticks.keep(quarantine_dir)
-    intervals = interval_frame(Whole(slices, partials, pairs, grid), by_pair)
+    intervals = interval_frame(Whole(partials, pairs, grid), by_pair)
     summary = _summary(intervals, grid, ticks, fills, feeds_dir)
     summary["from"], summary["to"] = _bounds(grid, start, end)
-    return Dataset(intervals, summary)
+    return Dataset(intervals, summary, sources)
+
+
+def _onlooker(
+    path: Path, *, asked: Mapping[Pair, np.ndarray], step_ns: int, limits: tuple[int, int]
+) -> Passing:
+    """What works out the slices of a feed file; of the questions it gets those of the days that the file can hold."""
+    span = file_span(path)
+    lower, upper = _limits(*span) if span else _limits(None, None)
+    some = {pair: one[slice(*np.searchsorted(one, (lower, upper)))] for pair, one in asked.items()}
+    return Passing(some, step_ns, limits, (lower, upper))
+
+
+def _reduce(
+    slices: Sequence[Slice], ticks: Ticks, work: Farm, progress: Progress | None, *, keep: bool
+) -> tuple[list[Partial], dict[Source, int]]:
+    """What the slices come to, in their order, and how many came whence."""
+    passed = [ticks.passed_slice(task) for task in slices]
+    missing = [task for task, found in zip(slices, passed, strict=True) if found is None]
+    rest = iter(work.map(partial(reduced, keep=keep), missing, "slices of the ticks", progress))
+    partials: list[Partial] = []
+    sources: Counter[Source] = Counter()
+    for task, found in zip(slices, passed, strict=True):
+        if found is not None and keep:
+            save(task, found)
+        pair: tuple[Partial, Source] = (found, "conversion") if found is not None else next(rest)
+        partials.append(pair[0])
+        sources[pair[1]] += 1
+    return partials, dict(sources)
 
 
 def _limits(start: datetime | None, end: datetime | None) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from mmlib.metrics.grid import SECOND_NS, Bins, Grid, ns, ratio, utc
 from mmlib.metrics.latency import STAGE_COLUMNS
 from mmlib.metrics.ledger import Ledger, ledger_of
 from mmlib.metrics.money import Markouts, money_sums, with_ratios
-from mmlib.metrics.slices import Pair, Partial, Slice
+from mmlib.metrics.slices import Pair, Partial
 
 MAX_P95_MS = 1000.0  # of tick_total; slower intervals are not the bot's normal life
 MIN_HIT_RATIO = 0.3
@@ -45,13 +45,11 @@ OPTIONAL = ("volatility_bps", "rss_mb", "inventory_mean", *MARKOUTS)
 class Whole:
     """The slices of a dataset put side by side, over the whole grid, by symbol and arm."""
 
-    def __init__(
-        self, slices: Sequence[Slice], partials: Sequence[Partial], pairs: Sequence[Pair], grid: Grid
-    ) -> None:
+    def __init__(self, partials: Sequence[Partial], pairs: Sequence[Pair], grid: Grid) -> None:
         self.pairs, self.grid = list(pairs), grid
         shape = len(pairs), grid.size
         self.counts = np.zeros((*shape, 9), np.int64)
-        self.sums = np.full((*shape, 7), np.nan)
+        self.sums = tb.no_sums(*shape)
         self.quantile = np.full((*shape, tb.STAGES, 3), np.nan)
         self._distance = np.zeros((len(pairs), 2, SIZE), np.int64)
         self._marks: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in pairs]
@@ -59,32 +57,38 @@ class Whole:
         self._last = np.full(len(pairs), tb.NEVER)
         self._marked = np.zeros(len(pairs), np.bool_)
         number = {pair: k for k, pair in enumerate(self.pairs)}
-        for task, partial in zip(slices, partials, strict=True):
-            self._place(task, partial, np.array([number[pair] for pair in task.pairs]))
+        for partial in partials:
+            self._place(partial, np.array([number[pair] for pair in partial.pairs], np.int64))
 
-    def _place(self, task: Slice, partial: Partial, of: np.ndarray) -> None:
-        where = np.ix_(of, np.arange(task.first, task.first + task.grid.size))
-        self.counts[where], self.sums[where] = partial.counts, partial.sums
-        self.quantile[where] = partial.quantile
-        pair, n, total = partial.distance
-        self._distance[of[pair], 0, partial.buckets] += n
-        self._distance[of[pair], 1, partial.buckets] += total
+    def _place(self, partial: Partial, of: np.ndarray) -> None:
+        first = (int(partial.start_ns) - self.grid.start_ns) // self.grid.step_ns
+        inside = slice(max(-first, 0), self.grid.size - first)  # a whole period may reach beyond the grid
+        counts = partial.counts[:, inside]
+        where = np.ix_(of, max(first, 0) + np.arange(counts.shape[1]))
+        self.counts[where], self.sums[where] = counts, partial.sums[:, inside]
+        self.quantile[where] = partial.quantile[:, inside]
+        pair, bucket, n, total = partial.distance
+        self._distance[of[pair], 0, bucket] += n
+        self._distance[of[pair], 1, bucket] += total
         for k, one in enumerate(of.tolist()):
-            first, last = partial.tick_ns[k].tolist()
-            if first == tb.NEVER:
-                continue
-            if (
-                first > self._last[one] != tb.NEVER
-            ):  # between the last tick of one slice and the first of the next
-                between = first - int(self._last[one])
-                self._distance[one, 0, bucket_index(between / 1e6)] += 1
-                self._distance[one, 1, bucket_index(between / 1e6)] += between
-            self._last[one] = last
-            marks = _marks(task, partial, k, first=not self._marked[one])
-            self._marked[one] |= len(marks[0]) > 0
-            self._marks[one].append(marks)
-            n_opening = int(partial.n_opening[k])
-            self._opening[one].append((partial.opening_ns[k, :n_opening], partial.opening[k, :n_opening]))
+            self._follow(partial, k, one)
+
+    def _follow(self, partial: Partial, k: int, one: int) -> None:
+        """Take what follows the slice before: times, marks and inventories of the pair ``one``, which is ``k`` in the slice."""
+        start, end = partial.tick_ns[k].tolist()
+        if start == tb.NEVER:
+            return
+        last = int(self._last[one])
+        if start > last != tb.NEVER:  # between the last tick of one slice and the first of the next
+            bucket = bucket_index((start - last) / 1e6)
+            self._distance[one, 0, bucket] += 1
+            self._distance[one, 1, bucket] += start - last
+        self._last[one] = end
+        marks = _marks(partial, k, first=not self._marked[one])
+        self._marked[one] |= len(marks[0]) > 0
+        self._marks[one].append(marks)
+        n_opening = int(partial.n_opening[k])
+        self._opening[one].append((partial.opening_ns[k, :n_opening], partial.opening[k, :n_opening]))
 
     def typical_ns(self, k: int) -> float:
         """Typical distance of neighbouring ticks: the mean of those in the median's bucket, which is 0.2 % wide; 0 for none."""
@@ -117,9 +121,9 @@ class Whole:
 _NOTHING = (np.empty(0, np.int64), np.empty(0))
 
 
-def _marks(task: Slice, partial: Partial, k: int, *, first: bool) -> tuple[np.ndarray, np.ndarray]:
+def _marks(partial: Partial, k: int, *, first: bool) -> tuple[np.ndarray, np.ndarray]:
     """Times and mids of the ticks that a slice noted of a pair; of the first slice that has one, the first of all as well."""
-    asked = slice(int(task.ends[k]), int(task.ends[k + 1]))
+    asked = slice(*np.searchsorted(partial.answered, (k, k + 1)))
     ts_ns, mid = (
         [partial.mark_ns[k], partial.answer_ns[asked]],
         [partial.sums[k, :, tb.MID], partial.answer[asked]],

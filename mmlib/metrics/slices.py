@@ -1,27 +1,30 @@
 """Slices of a dataset: a part of the time and of the symbols, worked out by itself, from Parquet to a few small arrays.
 
 Every interval lies in one slice, so slices are put side by side and nothing that was rounded is added up twice: whoever works
-them out, a thread, a process or a cluster, and in whatever order, the result is the same to the last bit.
+them out, a thread, a process or a cluster, from Parquet or while the feed is converted (``metrics.passing``), and in whatever
+order, the result is the same to the last bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmlib.core.tickbins import STAGES, TickBins, add_ticks, finish_bins, new_bins
+from mmlib.core.tickbins import NEVER, STAGES, TickBins, add_ticks, finish_bins, new_bins
 from mmlib.feeds.columns import pairs_of
 from mmlib.metrics.grid import SECOND_NS, Grid
 
 Pair = tuple[str, str]
 
 SLICE_NS = 12 * 3600 * SECOND_NS
-"""Length of a slice, unless an interval is longer."""
+"""Length of a slice, unless its intervals do not divide it."""
+DAY_NS = 86_400 * SECOND_NS
 MAX_PAIRS = 64
 """Symbols and arms of a slice: what their histograms take is bounded."""
 _FLAGS = ("cache_hit", "used_stale", "deadline_miss", "breaker_open")
@@ -41,7 +44,6 @@ class Slice:
         pairs: symbols and arms.
         lower_ns, upper_ns: ticks of this half-open range.
         grid: its intervals.
-        first: number of its first interval in the whole grid.
         asked_ns, ends: times at which the mid is asked for, see ``core.tickbins.new_bins``.
     """
 
@@ -50,18 +52,20 @@ class Slice:
     lower_ns: int
     upper_ns: int
     grid: Grid
-    first: int
     asked_ns: np.ndarray
     ends: np.ndarray
 
 
 @dataclass(frozen=True)
 class Partial:
-    """What a slice came to; arrays are those of ``core.tickbins.TickBins``, by pair and interval of the slice.
+    """What a slice came to; arrays are those of ``core.tickbins.TickBins``, by pair and interval from ``start_ns`` on.
 
-    ``distance`` is sparse: buckets ``int64[k]``, and pair, number and sum [ns] of each, ``int64[3, k]``.
+    ``pair_names`` is ``str[pairs, 2]``, symbol and arm. ``distance`` is sparse: ``int64[4, k]``, the pair, the bucket, and the
+    number and sum [ns] of each. ``answer_ns`` and ``answer`` hold what was answered only, with the pair in ``answered``.
     """
 
+    pair_names: np.ndarray
+    start_ns: np.ndarray
     counts: np.ndarray
     sums: np.ndarray
     quantile: np.ndarray
@@ -69,13 +73,23 @@ class Partial:
     tick_ns: np.ndarray
     first_mark: np.ndarray
     first_mid: np.ndarray
-    buckets: np.ndarray
     distance: np.ndarray
     opening_ns: np.ndarray
     opening: np.ndarray
     n_opening: np.ndarray
+    answered: np.ndarray
     answer_ns: np.ndarray
     answer: np.ndarray
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Symbols and arms."""
+        return [(str(symbol), str(arm)) for symbol, arm in self.pair_names]
+
+
+def period_ns(step_ns: int) -> int:
+    """Length of the slices of a dataset whose intervals have this length; they begin at whole multiples of it."""
+    return SLICE_NS if SLICE_NS % step_ns == 0 else DAY_NS
 
 
 def plan(
@@ -93,28 +107,35 @@ def plan(
         pairs: symbols and arms, sorted. asked_ns: ``int64[.]`` rising, of each pair.
         grid: all intervals. lower_ns, upper_ns: ticks outside are left out.
     """
-    size = max(SLICE_NS // grid.step_ns, 1)
     slices = []
     for start in range(0, len(pairs), MAX_PAIRS):
-        some = range(start, min(start + MAX_PAIRS, len(pairs)))
-        for first in range(0, grid.size, size):
-            part = Grid(grid.start_ns + first * grid.step_ns, grid.step_ns, min(size, grid.size - first))
+        some = pairs[start : start + MAX_PAIRS]
+        for part in _parts(grid):
             lower = max(part.start_ns, lower_ns)
             upper = min(part.start_ns + part.size * part.step_ns, upper_ns)
-            asked = [asked_ns[k][slice(*np.searchsorted(asked_ns[k], (lower, upper)))] for k in some]
-            slices.append(
-                Slice(
-                    files=tuple(path for path, begin, end in files if begin < upper and end >= lower),
-                    pairs=tuple(pairs[k] for k in some),
-                    lower_ns=lower,
-                    upper_ns=upper,
-                    grid=part,
-                    first=first,
-                    asked_ns=np.concatenate(asked) if asked else np.empty(0, np.int64),
-                    ends=np.concatenate([[0], np.cumsum([len(one) for one in asked])]).astype(np.int64),
-                )
-            )
+            asked, ends = questions(asked_ns[start : start + MAX_PAIRS], lower, upper)
+            touched = tuple(path for path, begin, end in files if begin < upper and end >= lower)
+            slices.append(Slice(touched, tuple(some), lower, upper, part, asked, ends))
     return slices
+
+
+def _parts(grid: Grid) -> list[Grid]:
+    """The grid cut where slices begin."""
+    period = period_ns(grid.step_ns)
+    end_ns = grid.start_ns + grid.size * grid.step_ns
+    later = range((grid.start_ns // period + 1) * period, end_ns, period)
+    starts = [grid.start_ns, *later] if grid.size else []
+    return [
+        Grid(begin, grid.step_ns, (end - begin) // grid.step_ns)
+        for begin, end in zip(starts, [*starts[1:], end_ns], strict=True)
+    ]
+
+
+def questions(asked_ns: Sequence[np.ndarray], lower_ns: int, upper_ns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those of a half-open range, behind each other, and where those of each pair begin and end."""
+    asked = [one[slice(*np.searchsorted(one, (lower_ns, upper_ns)))] for one in asked_ns]
+    ends = np.concatenate([[0], np.cumsum([len(one) for one in asked])]).astype(np.int64)
+    return np.concatenate([np.empty(0, np.int64), *asked]), ends
 
 
 def work_out(task: Slice) -> Partial:
@@ -125,29 +146,17 @@ def work_out(task: Slice) -> Partial:
     """
     bins = new_bins(len(task.pairs), task.grid.size, task.asked_ns, task.ends)
     numbers = {pair: number for number, pair in enumerate(task.pairs)}
+
+    def number_of(pair: Pair) -> int:
+        return numbers.get(pair, -1)
+
     for path in task.files:
         with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
             for number in _row_groups(file, task):
-                _add(file.read_row_group(number, columns=_COLUMNS, use_threads=False), numbers, task, bins)
-    finish_bins(bins)
-    used = bins.distance[:, 0] > 0
-    pair, buckets = np.nonzero(used)
-    return Partial(
-        counts=bins.counts,
-        sums=bins.sums,
-        quantile=bins.quantile,
-        mark_ns=bins.mark_ns,
-        tick_ns=bins.tick_ns,
-        first_mark=bins.first_mark,
-        first_mid=bins.first_mid,
-        buckets=buckets,
-        distance=np.stack([pair, bins.distance[:, 0][used], bins.distance[:, 1][used]]),
-        opening_ns=bins.opening_ns,
-        opening=bins.opening,
-        n_opening=bins.n_opening,
-        answer_ns=bins.answer_ns,
-        answer=bins.answer,
-    )
+                table = file.read_row_group(number, columns=_COLUMNS, use_threads=False)
+                for batch in table.to_batches():
+                    add_rows(rows_of(batch, number_of), task.lower_ns, task.upper_ns, task.grid, bins)
+    return finished(bins, task.pairs, task.grid.start_ns, task.ends)
 
 
 def _row_groups(file: pq.ParquetFile, task: Slice) -> list[int]:
@@ -162,27 +171,67 @@ def _row_groups(file: pq.ParquetFile, task: Slice) -> list[int]:
     return found
 
 
-def _add(table: pa.Table, numbers: dict[Pair, int], task: Slice, bins: TickBins) -> None:
-    for batch in table.to_batches():
-        pairs, of_row = pairs_of(batch)
-        group = np.array([numbers.get(pair, -1) for pair in pairs], np.int64)[of_row]
+class Rows(NamedTuple):
+    """Ticks as ``core.tickbins.add_ticks`` takes them."""
 
-        def column(name: str, batch: pa.RecordBatch = batch) -> np.ndarray:
-            return batch.column(name).to_numpy(zero_copy_only=False)
+    ts_ns: np.ndarray
+    group: np.ndarray
+    flags: tuple[np.ndarray, ...]
+    guard: np.ndarray
+    errors: np.ndarray
+    values: tuple[np.ndarray, ...]
 
-        add_ticks(
-            batch.column("ts").cast(pa.int64()).to_numpy(),
-            group,
-            tuple(column(name) for name in _FLAGS),
-            column("guard_level"),
-            column("errors"),
-            tuple(column(name) for name in _VALUES),
-            task.lower_ns,
-            task.upper_ns,
-            task.grid.start_ns,
-            task.grid.step_ns,
-            bins,
-        )
+
+def rows_of(batch: pa.RecordBatch, number_of: Callable[[Pair], int]) -> Rows:
+    """The columns of a batch of ``feeds.decode.arrow_schema``; ``number_of`` tells the group of a symbol and arm."""
+
+    def column(name: str) -> np.ndarray:
+        return np.asarray(batch.column(name).to_numpy(zero_copy_only=False))
+
+    pairs, of_row = pairs_of(batch)
+    return Rows(
+        ts_ns=batch.column("ts").cast(pa.int64()).to_numpy(),
+        group=np.array([number_of(pair) for pair in pairs], np.int64)[of_row],
+        flags=tuple(column(name) for name in _FLAGS),
+        guard=column("guard_level"),
+        errors=column("errors"),
+        values=tuple(column(name) for name in _VALUES),
+    )
+
+
+def add_rows(rows: Rows, lower_ns: int, upper_ns: int, grid: Grid, bins: TickBins) -> None:
+    """Take the rows of ``[lower_ns, upper_ns)``, which lies in the grid."""
+    add_ticks(*rows, lower_ns, upper_ns, grid.start_ns, grid.step_ns, bins)
+
+
+def finished(bins: TickBins, pairs: Sequence[Pair], start_ns: int, ends: np.ndarray) -> Partial:
+    """What bins came to, when they have seen all ticks of their pairs, which are their first groups.
+
+    Args:
+        bins: closed by this. start_ns: where their first interval begins. ends: see ``core.tickbins.new_bins``.
+    """
+    finish_bins(bins)
+    n = len(pairs)
+    pair, bucket = np.nonzero(bins.distance[:n, 0])
+    answered = np.flatnonzero(bins.answer_ns != NEVER)
+    return Partial(
+        pair_names=np.array(pairs, str).reshape(n, 2),
+        start_ns=np.array(start_ns),
+        counts=bins.counts[:n],
+        sums=bins.sums[:n],
+        quantile=bins.quantile[:n],
+        mark_ns=bins.mark_ns[:n],
+        tick_ns=bins.tick_ns[:n],
+        first_mark=bins.first_mark[:n],
+        first_mid=bins.first_mid[:n],
+        distance=np.stack([pair, bucket, bins.distance[pair, 0, bucket], bins.distance[pair, 1, bucket]]),
+        opening_ns=bins.opening_ns[:n],
+        opening=bins.opening[:n],
+        n_opening=bins.n_opening[:n],
+        answered=np.searchsorted(ends, answered, side="right") - 1,
+        answer_ns=bins.answer_ns[answered],
+        answer=bins.answer[answered],
+    )
 
 
 assert len(_VALUES) == STAGES + 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -22,6 +22,8 @@ from mmlib.feeds.convert import lines_at, quarantine_record
 from mmlib.feeds.order import DUPLICATE, Ordering, write_ordered
 from mmlib.feeds.reader import feed_files, keep_quarantine, newest_file
 from mmlib.metrics.farm import Farm, Progress
+from mmlib.metrics.passing import Passing
+from mmlib.metrics.slices import Partial, Slice, period_ns
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Ticks:
         entries: a feed file each.
         files: Parquet file, first and last time of it, in the order in which times rise.
         repeated: feed file -> numbers of the lines that an earlier file holds as well.
+        passed: Parquet file -> its slices by the time at which they begin, for files that were converted just now.
     """
 
     entries: list[Entry]
     files: list[tuple[Path, int, int]]
     repeated: dict[Path, np.ndarray] = field(default_factory=dict)
+    passed: dict[Path, dict[int, Partial]] = field(default_factory=dict)
 
     @property
     def pairs(self) -> set[tuple[str, str]]:
@@ -54,6 +58,14 @@ class Ticks:
         """Lines that are no ticks of the dataset, duplicates among them."""
         between = sum(len(lines) for lines in self.repeated.values())
         return between + sum(sum(entry.facts.quarantined.values()) for entry in self.entries)
+
+    def passed_slice(self, task: Slice) -> Partial | None:
+        """A slice as it was worked out while its only file was converted; None when it was not."""
+        if len(task.files) != 1 or task.files[0] not in self.passed:
+            return None
+        period = period_ns(task.grid.step_ns)
+        found = self.passed[task.files[0]].get(task.grid.start_ns // period * period)
+        return found if found is not None and {*found.pairs} <= {*task.pairs} else None
 
     def forget(self) -> None:
         """Take what was read from the cache, which turned out to be damaged."""
@@ -81,8 +93,11 @@ def open_ticks(
     home: Path,
     farm: Farm,
     progress: Progress | None,
+    onlooker: Callable[[Path], Passing],
 ) -> Ticks:
     """The tick files that can hold ``[start, end)``, converted by the farm where the cache does not hold them.
+
+    ``onlooker`` gives each of them what works its slices out while it is converted.
 
     Raises:
         UserError: as ``feeds.reader.read_feeds``.
@@ -90,7 +105,8 @@ def open_ticks(
     newest = newest_file(directory, "ticks")
     paths = feed_files(directory, "ticks", start, end)
     make = partial(_entry, home=home, newest=newest)
-    entries = farm.map(make, paths, "feed files", progress)
+    found = farm.map(make, [(path, onlooker(path)) for path in paths], "feed files", progress)
+    entries = [entry for entry, _ in found]
     held = [entry for entry in entries if entry.facts.rows]
     files, repeated = [], {}
     for some in _overlapping(held):
@@ -99,17 +115,19 @@ def open_ticks(
         if len(some) == 1:
             files.append((some[0].parquet, first, last))
             continue
-        path, found = _together(some, home)
+        path, doubled = _together(some, home)
         files.append((path, first, last))
         for number, entry in enumerate(some):
-            lines = np.sort(found[found[:, 0] == number, 1])
+            lines = np.sort(doubled[doubled[:, 0] == number, 1])
             if len(lines):
                 repeated[entry.source] = lines
-    return Ticks(entries, files, repeated)
+    return Ticks(entries, files, repeated, {entry.parquet: slices for entry, slices in found})
 
 
-def _entry(path: Path, home: Path, newest: Path | None) -> Entry:
-    return cached(path, "ticks", home, newest=path == newest)
+def _entry(task: tuple[Path, Passing], home: Path, newest: Path | None) -> tuple[Entry, dict[int, Partial]]:
+    path, onlooker = task
+    entry = cached(path, "ticks", home, newest=path == newest, onlooker=onlooker)
+    return entry, onlooker.partials()
 
 
 def _overlapping(entries: Sequence[Entry]) -> list[list[Entry]]:
