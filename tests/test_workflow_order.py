@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -16,7 +17,7 @@ from mmlib.workflow.order import next_batch, run_steps
 from mmlib.workflow.record import latest
 from mmlib.workflow.runner import Event
 from mmlib.workflow.steps import STEPS, get_step
-from tests.workflow_fixtures import passing_cells, write_notebook
+from tests.workflow_fixtures import gone, passing_cells, write_notebook
 
 
 def batches(keys: list[str], at_once: int) -> list[list[str]]:
@@ -98,9 +99,22 @@ def test_two_notebooks_run_at_the_same_time_and_both_are_recorded(tmp_path: Path
 def test_a_process_that_is_killed_leaves_an_error_and_the_other_goes_on(tmp_path: Path) -> None:
     """The notebook's own process is killed, not its kernel: nothing is left to write a manifest."""
     (tmp_path / "ws").mkdir()
-    kill = "import os, psutil, signal\nos.kill(psutil.Process().parent().pid, signal.SIGKILL)"
-    items = pair(tmp_path, [kill], ["1 + 1"])
+    mark = tmp_path / "kernel.pid"
+    wait = (
+        f"import os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(300)"
+    )
+    items = pair(tmp_path, [wait], ["1 + 1"])
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while not (mark.is_file() and mark.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+        workers = {process.name: process for process in multiprocessing.active_children()}
+        workers["finishline-dataset"].kill()
+
+    threading.Thread(target=kill, daemon=True).start()
     _, outcomes = run_steps(tmp_path / "ws", items, jobs=2)
+    assert gone(int(mark.read_text()))
     found = {o.step.key: o for o in outcomes}
     assert found["dataset"].returncode == FAILED
     assert "ended without an outcome" in found["dataset"].reason

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 
 from mmlib.dtypes import Grade
 from mmlib.gates.result import GateResult
@@ -78,3 +80,13 @@ def record_all(
             given = {"rollout_pct": step.fixed["rollout_pct"]} if step.family == "ab" else {}
             ctx = open_step(step.family, workspace=ws, **given)
             ctx.finish([result(step.key, status)], grade=grade)
+
+
+def gone(pid: int, patience_s: float = 20.0) -> bool:
+    """Whether a process has ended, or does so soon."""
+    until = time.monotonic() + patience_s
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ import numpy as np
 
 from mmlib.engine.orphan import end_with_parent
 from mmlib.engine.parts import merge
+from mmlib.engine.processes import process_context
 from mmlib.engine.symbol import Board, Job, Outcome, run_symbol
 from mmlib.feeds.schema import KINDS, Kind
 
@@ -44,10 +45,11 @@ class _Shared(Board):
 _BOARD: _Shared | None = None  # of a worker process
 
 
-def _join(halts: Any, shares: Any) -> None:
-    """Begin as a worker."""
+def _join(halts: Any, shares: Any, env: Mapping[str, str]) -> None:
+    """Begin as a worker, in the environment of whoever wants the work."""
     global _BOARD
     end_with_parent()
+    os.environ.update(env)
     _BOARD = _Shared(halts, shares)
 
 
@@ -105,7 +107,7 @@ class Crew:
 
 @contextmanager
 def workers(count: int, jobs: Sequence[Job], progress: Progress | None) -> Iterator[Crew]:
-    """A crew of ``count`` fresh processes, or of this one alone."""
+    """A crew of ``count`` processes, or of this one alone."""
     if count <= 1:
 
         def tell(index: int, share: float) -> None:
@@ -114,9 +116,11 @@ def workers(count: int, jobs: Sequence[Job], progress: Progress | None) -> Itera
 
         yield Crew(None, jobs, _Shared([NEVER_NS] * len(jobs), [0.0] * len(jobs), tell), progress)
         return
-    context = multiprocessing.get_context("spawn")
+    context = process_context()
     halts, shares = context.RawArray("q", [NEVER_NS] * len(jobs)), context.RawArray("d", len(jobs))
-    with ProcessPoolExecutor(count, context, initializer=_join, initargs=(halts, shares)) as pool:
+    with ProcessPoolExecutor(
+        count, context, initializer=_join, initargs=(halts, shares, dict(os.environ))
+    ) as pool:
         try:
             yield Crew(pool, jobs, _Shared(halts, shares), progress)
         except BaseException:

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.dtypes import Status
-from mmlib.workflow import runs
+from mmlib.workflow import kernels, runs
 from mmlib.workflow.light import light_jsonschema
 from mmlib.workflow.manifest import (
     BAD_INPUT,
@@ -140,8 +140,12 @@ def private_kernel() -> Iterator[None]:
         ],
         "language": "python",
         "display_name": "Python 3",
-        "metadata": {"supported_encryption": ["curve"]},
+        "metadata": {
+            "supported_encryption": ["curve"],
+            "kernel_provisioner": {"provisioner_name": kernels.PROVISIONER},
+        },
     }
+    kernels.register()
     with tempfile.TemporaryDirectory(prefix="finishline-") as place:
         write_json(Path(place) / "kernels" / KERNEL / "kernel.json", spec)
         before = os.environ.get("JUPYTER_PATH")
@@ -149,6 +153,7 @@ def private_kernel() -> Iterator[None]:
         try:
             yield
         finally:
+            kernels.end_all()
             if before is None:
                 del os.environ["JUPYTER_PATH"]
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,9 @@ from typing import Any
 
 from mmlib.dtypes import Status
 from mmlib.engine.orphan import end_with_parent
+from mmlib.engine.processes import reuse_fork_server
+from mmlib.workflow import kernels
+from mmlib.workflow.kernels import CONTEXT
 from mmlib.workflow.manifest import FAILED, Planned, RunOutcome
 from mmlib.workflow.runner import Event, OnEvent, run_step
 from mmlib.workflow.steps import BY_KEY
@@ -61,10 +63,11 @@ def run_beside(
 
 
 def _start(ws: Path, item: Planned, run_id: str, profile: str) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+    ours, theirs = CONTEXT.Pipe()
     task = (str(ws), item.step.key, str(item.notebook), item.json_params(), run_id, profile)
-    process = context.Process(target=_work, args=(theirs, *task), name=f"finishline-{item.step.key}")
+    process = CONTEXT.Process(
+        target=_work, args=(theirs, dict(os.environ), *task), name=f"finishline-{item.step.key}"
+    )
     process.start()
     theirs.close()
     return _Worker(item, process, ours)
@@ -99,10 +102,21 @@ def _outcomes(workers: Sequence[_Worker], on_event: OnEvent | None) -> Iterator[
 
 
 def _work(
-    pipe: Connection, ws: str, key: str, notebook: str, params: dict[str, Any], run_id: str, profile: str
+    pipe: Connection,
+    env: dict[str, str],
+    ws: str,
+    key: str,
+    notebook: str,
+    params: dict[str, Any],
+    run_id: str,
+    profile: str,
 ) -> None:
     """One notebook, in its own process."""
     end_with_parent()
+    reuse_fork_server()
+    os.environ.clear()
+    os.environ.update(env)
+    kernels.register()
     item = Planned(BY_KEY[key], Path(notebook), params)
 
     def tell(event: Event) -> None:

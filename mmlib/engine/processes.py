@@ -1,0 +1,24 @@
+"""Where further processes come from: from the fork server that this one came from, which has imported much, else fresh."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, SpawnContext
+
+
+def process_context() -> ForkServerContext | SpawnContext:
+    """Context of processes for work; those of a fork server have its environment, not that of this process."""
+    if forkserver.get_inherited_fds() is None:
+        return multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("forkserver")
+
+
+def reuse_fork_server() -> None:
+    """Let a process that came from a fork server use that one for its own children, instead of a new one.
+
+    ``ensure_running`` promises as much, but knows a server only by being its parent. The server lives as long as this process,
+    which holds the end of a pipe by which the server sees it.
+    """
+    server = forkserver.ensure_running.__self__  # type: ignore[attr-defined]
+    server.ensure_running = resource_tracker.ensure_running

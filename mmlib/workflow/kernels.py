@@ -1,0 +1,149 @@
+"""Kernels that begin with everything imported: forked from a process that has done so once for all notebooks of a run.
+
+A kernel that starts an interpreter of its own and imports what a notebook needs takes two seconds of processor time, a forked
+one a few hundredths. The process that forks (multiprocessing's fork server) runs nothing but imports; a kernel gets its
+environment, directory and session from whoever starts it, and ends when that one does, however it ended.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import EntryPoint
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+
+from mmlib.engine.orphan import end_with_parent
+from mmlib.engine.processes import reuse_fork_server
+
+CONTEXT = multiprocessing.get_context("forkserver")
+PROVISIONER = "finishline-forked"
+"""Name in a kernel's specification that has it started here."""
+NAMES_ENV = "FINISHLINE_PRELOAD"
+"""Names of the modules to import ahead, separated by blanks."""
+_NAME = "finishline-kernel"
+_LOOK_S = 0.01
+
+
+def register() -> None:
+    """Make the name known to jupyter_client, which knows provisioners by their entry points."""
+    entry = EntryPoint(PROVISIONER, f"{__name__}:{Forked.__name__}", KernelProvisionerFactory.GROUP_NAME)
+    KernelProvisionerFactory.provisioners[PROVISIONER] = entry
+
+
+def prepare(notebooks: Iterable[Path]) -> None:
+    """Have another process begin to import what the notebooks import; returns at once.
+
+    Only the first call of a process decides what is imported ahead; a kernel imports what is missing itself.
+    """
+    names = {name for notebook in notebooks for name in imported(notebook)}
+    os.environ[NAMES_ENV] = " ".join(("ipykernel.kernelapp", "papermill", *sorted(names)))
+    CONTEXT.set_forkserver_preload(["mmlib.workflow.preload"])
+    forkserver.ensure_running()
+
+
+def imported(notebook: Path) -> list[str]:
+    """Modules, and names that may be modules, that the cells of a notebook import; what cannot be read imports nothing."""
+    found: list[str] = []
+    for body in _code(notebook):
+        for node in body:
+            if isinstance(node, ast.Import):
+                found += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _code(notebook: Path) -> Iterator[list[ast.stmt]]:
+    """Statements of each cell of code that is plain Python."""
+    try:
+        cells = nbformat.read(notebook, as_version=4).cells
+    except Exception:  # whatever a damaged notebook makes nbformat raise; its execution will name it
+        return
+    for cell in cells:
+        if cell.cell_type == "code":
+            with suppress(SyntaxError):
+                yield ast.parse(cell.source).body
+
+
+class Kernel:
+    """A forked process that is a kernel; for jupyter_client a process like any other."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, arguments: list[str], env: Mapping[str, str], cwd: str) -> None:
+        self._process = CONTEXT.Process(target=_serve, args=(arguments, dict(env), cwd), name=_NAME)
+        self._process.start()
+        self.pid = int(self._process.pid or 0)
+
+    def poll(self) -> int | None:
+        """None while it lives, then its exit code."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """Wait for its end."""
+        self._process.join()
+        return self.poll()
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal while it lives."""
+        if self.poll() is None:
+            os.kill(self.pid, signum)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+
+
+class Forked(LocalProvisioner):
+    """Starts a kernel by a fork; everything else is as for a kernel that is a process of its own."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Let a forked process be the kernel that ``cmd`` (``python -m ipykernel_launcher ARGUMENTS``) would start."""
+        cwd = str(kwargs.get("cwd") or Path.cwd())
+        self.process = Kernel(cmd[3:], kwargs["env"], cwd)
+        self.pid = self.pgid = self.process.pid
+        self.cwd = Path(cwd)
+        return self.connection_info
+
+    async def wait(self) -> int | None:
+        """Wait for the kernel's end, looking often: every notebook waits here when it is done."""
+        while await self.poll() is None:
+            await asyncio.sleep(_LOOK_S)
+        return await super().wait()
+
+
+def end_all() -> None:
+    """End what kernels there still are, such as one that was starting when the run was interrupted."""
+    for process in multiprocessing.active_children():
+        if process.name == _NAME:
+            process.kill()
+            process.join()
+
+
+def _serve(arguments: list[str], env: Mapping[str, str], cwd: str) -> None:
+    """A kernel's process: leads a group of its own, so that a signal reaches what it starts, and nobody else."""
+    os.setsid()
+    end_with_parent()
+    reuse_fork_server()
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    from ipykernel.kernelapp import IPKernelApp
+
+    sys.argv = ["ipykernel_launcher", *arguments]
+    IPKernelApp.launch_instance()

@@ -1,0 +1,23 @@
+"""What the process imports from which kernels are forked; importing this module is all that it does.
+
+A module that cannot be imported is left to the notebook that asks for it, which then says why.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from contextlib import suppress
+
+from mmlib.workflow.kernels import NAMES_ENV
+from mmlib.workflow.light import light_jsonschema
+
+with light_jsonschema():
+    for _name in os.environ.get(NAMES_ENV, "").split():
+        with suppress(Exception):
+            importlib.import_module(_name)
+if "mmlib.core.histogram" in sys.modules:
+    sys.modules["mmlib.core.histogram"].Histogram(
+        [1.0]
+    )  # numba reads its libraries when it loads the first kernel
