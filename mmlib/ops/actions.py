@@ -35,7 +35,7 @@ def actions(
         codes: ``ops.error_codes``.
         quarantined: lines that could not be read.
     """
-    todo = _of_alerts(fired)
+    todo = of_alerts(fired)
     runbook = {gate.id: gate.runbook for gate in gates}
     failed = [r for r in results if r.status is Status.FAIL and r.id not in set(fired["gate"])]
     todo += [f"{r.id} is violated: {runbook[r.id]}" for r in failed]
@@ -74,7 +74,7 @@ _ADVICE = {
 }
 
 
-def _of_alerts(fired: pd.DataFrame) -> list[str]:
+def of_alerts(fired: pd.DataFrame) -> list[str]:
     """One line a criterion: who, how often, since when."""
     todo = []
     for gate, part in fired.groupby("gate", sort=False, observed=True):

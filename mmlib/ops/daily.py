@@ -20,7 +20,7 @@ from mmlib.gates.spec import Gate, GateBook
 from mmlib.metrics.latency import minute_series, stage_histograms, stage_percentiles
 from mmlib.metrics.money import decompose
 from mmlib.ops import day_tables
-from mmlib.ops.actions import NO_TICKS, actions
+from mmlib.ops.actions import NO_TICKS, actions, of_alerts
 from mmlib.ops.error_codes import error_codes
 from mmlib.ops.facts import SUMS, Figures, plain_rows
 from mmlib.ops.firings import COLUMNS, firings, series
@@ -157,13 +157,14 @@ def days_with_feeds(directory: Path) -> list[date]:
     return sorted(found)
 
 
-def daily_summary(day: Day, book: GateBook) -> DailySummary:
+def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) -> DailySummary:
     """Judge one day.
 
     Args:
         day: its feeds, see ``load_day``.
         book: the gate file; ``daily.*`` gates judge, and every sustained criterion whose metric the minutes hold is searched
             for firings.
+        also: alerts that would have fired on other feeds of this day, such as those of an A/B stage: as ``firings``.
     """
     ticks, fills = day.of_day(day.ticks), day.of_day(day.fills)
     minutes = minute_series(day.ticks, day.fills)
@@ -172,6 +173,8 @@ def daily_summary(day: Day, book: GateBook) -> DailySummary:
     gates = book.step("daily")
     results = tuple(_evaluate(gate, totals, minutes, day) for gate in gates)
     fired = firings(minutes, book if len(minutes) else [])
+    if also is not None and len(also):
+        fired = pd.concat([fired, also], ignore_index=True) if len(fired) else also
     status = Status.worst([r.status for r in results if r.blocking])
     up = day_tables.uptime(ticks, day.seconds)
     failed = day_tables.errors(ticks)
@@ -179,7 +182,9 @@ def daily_summary(day: Day, book: GateBook) -> DailySummary:
     codes = error_codes(ticks, files, float(up["span_h"].max()) if len(up) else 0.0)
     every = _with_thresholds(fired, results, gates, day) if len(ticks) else fired
     health = _health(results, fired, len(ticks))
-    todo = actions(results, gates, fired, up, failed, codes, day.quarantined) if len(ticks) else [NO_TICKS]
+    todo = [NO_TICKS, *of_alerts(fired)]
+    if len(ticks):
+        todo = actions(results, gates, fired, up, failed, codes, day.quarantined)
     best, worst = day_tables.symbol_ranking(decompose(ticks, fills, by=("symbol",)))
     return DailySummary(
         date=day.date,
@@ -269,10 +274,10 @@ def _evaluate(gate: Gate, totals: dict[str, float], minutes: pd.DataFrame, day: 
 
 
 def _health(results: Iterable[GateResult], fired: pd.DataFrame, n_ticks: int) -> str:
-    if not n_ticks:
+    if not n_ticks and fired.empty:
         return NO_DATA
     results = list(results)
-    if any(r.blocking and r.status in (Status.FAIL, Status.ERROR) for r in results):
+    if n_ticks and any(r.blocking and r.status in (Status.FAIL, Status.ERROR) for r in results):
         return CRITICAL
     if (fired["severity"] == "critical").any():
         return CRITICAL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from mmlib.ops.daily import DailySummary
 from mmlib.ops.facts import week_name
 from mmlib.ops.rules import absences
 from mmlib.reports.ab import ARM_COLUMNS
+from mmlib.reports.ab_of_day import StageOfDay, stage_gates, stages_table
 from mmlib.reports.beside import Beside, beside_text, compared, compared_table
 from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
 from mmlib.reports.stages import stage_table
@@ -86,13 +87,19 @@ RANKED = {
 }
 
 
-def daily(summary: DailySummary, provenance: Provenance, other: Beside | None = None) -> str:
+def daily(
+    summary: DailySummary,
+    provenance: Provenance,
+    other: Beside | None = None,
+    stages: Sequence[StageOfDay] = (),
+) -> str:
     """The daily report.
 
     Args:
         summary: the judged day.
         provenance: where this comes from.
         other: what to compare the day with.
+        stages: the A/B stages; their alerts are in the summary already.
     """
     s, other = summary, other or Beside()
     table = compared(s, other)
@@ -109,6 +116,8 @@ def daily(summary: DailySummary, provenance: Provenance, other: Beside | None = 
         drivers=_drivers(s.edge),
         gates=gate_table(s.results),
         fired=_fired(s.fired),
+        ab=stages_table(stages),
+        stage_gates=stage_gates(stages),
         uptime=frame_table(s.uptime, {**WHO, **UPTIME}),
         stages=stage_table(s.stages),
         cache=frame_table(s.cache, {**WHO, **CACHE}),
