@@ -47,14 +47,17 @@ class FeedWriter:
         except OSError as exc:
             raise _unwritable(directory, exc) from exc
 
-    def ticks(self, records: np.ndarray, error_codes: Mapping[str, int] | None = None) -> None:
-        """`write` ticks of the first symbol; ``error_codes`` splits the errors of each of them by code."""
+    def ticks(
+        self, records: np.ndarray, error_codes: Mapping[str, int] | None = None, symbol: int = 0
+    ) -> None:
+        """`write` ticks of one symbol; ``error_codes`` splits the errors of each of them by code."""
         if not error_codes:
-            self.write("ticks", records)
+            self.write("ticks", records, symbol)
             return
         codes = orjson.dumps(dict(error_codes))
         for day, part in _by_day(records):
-            lines = bytes(self._makers["ticks"].lines(records[part], np.zeros(len(records[part]), np.int64)))
+            which = np.full(len(records[part]), symbol)
+            lines = bytes(self._makers["ticks"].lines(records[part], which))
             # the lines are flat: a brace stands at the end of each only
             self._append("ticks", day, memoryview(lines.replace(b"}\n", b',"error_codes":%b}\n' % codes)))
 

@@ -66,7 +66,7 @@ def tick_summary(ticks: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 
     Returns:
         ``by``, n_ticks, span_s (last minus first tick plus one interval), hit_ratio, deadline_miss_pct,
-        tick_total_p95_ms, fetch_md_p95_ms, errors, rss_max_mb; NaN where there are no ticks.
+        tick_total_p95_ms, fetch_md_p95_ms, errors (`error_events`), rss_max_mb; NaN where there are no ticks.
     """
     rows = []
     for key, part in _parts(ticks, by):
@@ -78,14 +78,18 @@ def tick_summary(ticks: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         n = len(part)
         hits = float(part["cache_hit"].mean()) if n else float("nan")
         misses = 100.0 * float(part["deadline_miss"].mean()) if n else float("nan")
-        rows.append(
-            (*key, n, span_ns / 1e9, hits, misses, *p95, int(part["errors"].sum()), part["rss_mb"].max())
-        )
+        rows.append((*key, n, span_ns / 1e9, hits, misses, *p95, error_events(part), part["rss_mb"].max()))
     names = ("hit_ratio", "deadline_miss_pct", "tick_total_p95_ms", "fetch_md_p95_ms", "errors", "rss_max_mb")
     return pd.DataFrame(rows, columns=[*by, "n_ticks", "span_s", *names])
 
 
 _P95_COLUMNS = ("tick_total_ms", "fetch_md_ms")
+
+
+def error_events(ticks: pd.DataFrame) -> int:
+    """Errors of a tick frame as events: what a tick of both arms met at once, and both carry, counts once."""
+    struck = ticks[ticks["errors"] > 0]
+    return int(struck.groupby(["symbol", "ts"], observed=True)["errors"].max().sum())
 
 
 def minute_series(ticks: pd.DataFrame, fills: pd.DataFrame, interval_s: float = 60) -> pd.DataFrame:

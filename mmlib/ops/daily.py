@@ -17,7 +17,7 @@ from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.schema import FILE_STEM
 from mmlib.gates.evaluate import GateResult, Measurement, evaluate, evaluate_grouped, not_evaluated
 from mmlib.gates.spec import Gate, GateBook
-from mmlib.metrics.latency import minute_series, stage_histograms, stage_percentiles
+from mmlib.metrics.latency import error_events, minute_series, stage_histograms, stage_percentiles
 from mmlib.metrics.money import decompose
 from mmlib.ops import day_tables
 from mmlib.ops.actions import NO_TICKS, actions, of_alerts
@@ -240,7 +240,7 @@ def _sums(
         "n_ticks": float(n),
         "hits": float(ticks["cache_hit"].sum()) if n else 0.0,
         "deadline_misses": float(ticks["deadline_miss"].sum()) if n else 0.0,
-        "errors": float(ticks["errors"].sum()) if n else 0.0,
+        "errors": float(error_events(ticks)) if n else 0.0,
         "breaker_openings": float(failed["openings"].sum()) if n else 0.0,
         "up_s": float(up["up_s"].mean()) if n else 0.0,
         "day_s": day_s,

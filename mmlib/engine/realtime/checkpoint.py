@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from mmlib._io import UserError, write_atomic
 
 NAME = "session.npz"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _META = "meta"
 
 
@@ -32,14 +33,13 @@ class Checkpoint:
     states: dict[str, dict[str, np.ndarray]]
 
     def to_bytes(self) -> bytes:
-        """As a NumPy archive."""
+        """As a NumPy archive; each array holds that of every symbol, in the order of the meta's ``symbols``."""
+        names = next(iter(self.states.values()), {})
         arrays: dict[str, Any] = {
-            f"{symbol}|{name}": value
-            for symbol, state in self.states.items()
-            for name, value in state.items()
+            name: np.stack([state[name] for state in self.states.values()]) for name in names
         }
         buffer = io.BytesIO()
-        text = json.dumps({"schema": SCHEMA_VERSION, **self.meta})
+        text = json.dumps({"schema": SCHEMA_VERSION, "symbols": list(self.states), **self.meta})
         np.savez(buffer, **{_META: np.frombuffer(text.encode(), np.uint8), **arrays})
         return buffer.getvalue()
 
@@ -53,20 +53,20 @@ class Checkpoint:
         path = directory / NAME
         if not path.exists():
             return None
-        states: dict[str, dict[str, np.ndarray]] = {}
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
                 meta = json.loads(archive[_META].tobytes())
-                for key in archive.files:
-                    symbol, bar, name = key.partition("|")
-                    if bar:
-                        states.setdefault(symbol, {})[name] = archive[key]
-        except (OSError, ValueError, KeyError) as exc:
+                arrays = {name: archive[name] for name in archive.files if name != _META}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
             raise UserError(
                 f"{path}: cannot be read ({exc}); expected the state of a session, or remove it"
             ) from exc
         if meta.get("schema") != SCHEMA_VERSION:
             raise UserError(f"{path}: schema {meta.get('schema')!r}; expected {SCHEMA_VERSION}")
+        states = {
+            symbol: {name: array[k] for name, array in arrays.items()}
+            for k, symbol in enumerate(meta.pop("symbols"))
+        }
         return cls(meta, states)
 
 

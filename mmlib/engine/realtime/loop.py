@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,9 +17,12 @@ import psutil
 from mmlib._io import UserError
 from mmlib.engine.realtime import checkpoint
 from mmlib.engine.realtime.checkpoint import Checkpoint
+from mmlib.engine.realtime.feedlog import Batch, FeedLog
 from mmlib.engine.realtime.ledger import Ledger
+from mmlib.engine.realtime.phases import PhaseTimes
+from mmlib.engine.realtime.steady import steady, tidy
 from mmlib.engine.realtime.symbol import SymbolBot
-from mmlib.feeds.writer import FeedWriter
+from mmlib.engine.realtime.ticking import SymbolTicks
 from mmlib.market.live.clients import feed_of
 from mmlib.market.live.connection import Feed, Patience
 from mmlib.market.live.rawlog import RawLog
@@ -36,7 +39,8 @@ _SYNC_S = 1.0
 _LAST_TICK_S = (
     1.0  # a tick due this soon after the end is waited for: it carries the errors met since the one before
 )
-_RSS_S = 1.0
+_CALM_NS = 30_000_000  # what is done once a second waits until no tick is due for so long,
+_CALM_TRIES = 10  # but not for ever
 
 
 class Observer(Protocol):
@@ -89,6 +93,10 @@ class LiveLoop:
         ledger: what is counted.
         bots: by symbol.
         feed: the connection, while it runs.
+        feeds: rows on their way to the disk.
+        phases: what the ticks of this process cost.
+        observers: are told of every tick, fill and second.
+        slots: how many symbols may be at work, or at the exchange, at once.
         stopped_by: why it ended: ``duration``, ``signal``, or what called `stop`.
         lost_ns: local time for which a resumed session has no ticks.
     """
@@ -102,8 +110,9 @@ class LiveLoop:
         self.rss_mb = _rss_mb()
         self.resumed = 0
         self._log = log
-        self._observers = observers
-        self._writers = {symbol: FeedWriter(plan.directory, symbol, plan.arms) for symbol in plan.instruments}
+        self.observers = observers
+        self.feeds = FeedLog(plan.directory, tuple(plan.instruments), plan.arms)
+        self.phases = PhaseTimes()
         self.bots = {
             symbol: SymbolBot(
                 plan.config, instrument, plan.arms, seed=plan.seed, on_fills=self._fill_sink(symbol)
@@ -115,9 +124,10 @@ class LiveLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
         self._wake: asyncio.Event | None = None
-        self._storing: asyncio.Future[None] | None = None
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._storing: Future[None] | None = None
         batch = plan.config.async_batch
-        self._slots = asyncio.Semaphore(batch.max_parallel_symbols if batch.enabled else 1)
+        self.slots = asyncio.Semaphore(batch.max_parallel_symbols if batch.enabled else 1)
 
     # --- from outside ---
 
@@ -134,7 +144,7 @@ class LiveLoop:
         """Let every symbol quote by another configuration from its next tick on; noted in the recording."""
         for symbol, bot in self.bots.items():
             bot.reconfigure(config)
-            self._note(symbol, "config", reason=reason, config=config.model_dump(mode="json"))
+            self.note(symbol, "config", reason=reason, config=config.model_dump(mode="json"))
         self.plan.config = config
 
     def resume(self, saved: Checkpoint) -> None:
@@ -154,7 +164,8 @@ class LiveLoop:
             except (KeyError, ValueError) as exc:
                 raise UserError(f"{self.plan.directory / checkpoint.NAME}: {symbol}: {exc}") from exc
             self.ledger.symbols[symbol].load(saved.meta["ledgers"][symbol])
-            self._note(symbol, "restart")
+            self.note(symbol, "restart")
+        self.ledger.load(saved.meta["shared_errors"])
         self.first_ns, self.last_ns = dict(saved.meta["first_ns"]), dict(saved.meta["last_ns"])
         self.resumed = int(saved.meta["resumed"]) + 1
 
@@ -164,7 +175,7 @@ class LiveLoop:
         """Connect, tick, and end: at the duration, by `stop`, or by an error.
 
         Raises:
-            UserError: no book within ``first_data_s``, or a file cannot be written.
+            UserError: no row of a symbol within ``first_data_s``, or a file cannot be written.
         """
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         if self._stop.is_set():
@@ -181,77 +192,41 @@ class LiveLoop:
         )
         if self._log is not None and not self.resumed:
             self._log.note(self.clock(), note="session", **plan.header)
-        gc.collect()
-        gc.freeze()  # what is here stays; collecting it again and again would delay ticks
-        receiving = asyncio.create_task(self.feed.run())
-        syncing = asyncio.create_task(self._every_second())
-        symbols = [asyncio.create_task(self._symbol(symbol)) for symbol in self.bots]
+        with steady():
+            await self._until_over(self.feed)
+
+    async def _until_over(self, feed: Feed) -> None:
+        """Receive, tick and keep what came, until every symbol has ticked to its end."""
+        endless = [asyncio.create_task(feed.run()), asyncio.create_task(self._every_second())]
+        symbols = [asyncio.create_task(SymbolTicks(self, feed, symbol).run()) for symbol in self.bots]
         try:
-            await _first_error([*symbols], [receiving, syncing])
+            await _first_error(symbols, endless)
             self.stopped_by = self.stopped_by or "duration"
         finally:
-            for task in (*symbols, receiving, syncing):
+            for task in (*symbols, *endless):
                 task.cancel()
-            await asyncio.gather(*symbols, receiving, syncing, return_exceptions=True)
-            if self._storing is not None:  # a write under way must end before the last one
-                await asyncio.gather(self._storing, return_exceptions=True)
-            gc.unfreeze()
+            await asyncio.gather(*symbols, *endless, return_exceptions=True)
 
     def close(self) -> None:
         """Write, sync and close every file, and leave a checkpoint of the very end."""
-        for writer in self._writers.values():
-            writer.close()
-        self._store(self._capture(), b"" if self._log is None else self._log.cut())
-        if self._log is not None:
-            self._log.close()
+        self._disk.shutdown()  # a write under way must end before the last one
+        try:
+            if self._storing is not None:
+                self._storing.result()  # what it could not write is missing: no checkpoint may say otherwise
+            self._store(*self._capture())
+        finally:
+            self.feeds.close()
+            if self._log is not None:
+                self._log.close()
 
-    async def _symbol(self, symbol: str) -> None:
-        """The ticks of one symbol, on their schedule."""
-        assert self.feed is not None
-        bot, stream = self.bots[symbol], self.feed.streams[symbol]
-        if not bot.t0_ns:
-            await self._first_rows(symbol)
-        else:  # a resumed schedule goes on with the next tick that is still to come
-            bot.skip_to((self.clock() - bot.t0_ns) // bot.interval_ns + 1)
-        last = False
-        while not last:
-            due_ns = bot.scheduled_ns(bot.next_index)
-            first_ns = self.first_ns.get(symbol)
-            if first_ns is not None and due_ns >= first_ns + self.plan.duration_ns:
-                return
-            if not await self._sleep_until(due_ns):
-                return
-            last = self._stop.is_set()
-            if self.plan.config.async_batch.enabled:
-                await self._tick(symbol, bot, stream)
-            else:
-                async with self._slots:  # one symbol after the other, its fetch included
-                    await self._tick(symbol, bot, stream)
+    # --- for its ticks ---
 
-    async def _first_rows(self, symbol: str) -> None:
-        """Wait for the first rows; the schedule begins with their arrival, as it does in a replay."""
-        assert self.feed is not None
-        stream = self.feed.streams[symbol]
-        deadline = asyncio.get_running_loop().time() + self.plan.first_data_s
-        while not stream.has_rows:
-            if self._stop.is_set():
-                break
-            if asyncio.get_running_loop().time() > deadline:
-                raise UserError(
-                    f"live:{self.plan.venue.name}: nothing of {symbol} in {self.plan.first_data_s:g} s"
-                    f"{self._last_words()}; expected its stream"
-                )
-            await asyncio.sleep(0.005)
-        rows = stream.take_rows()
-        bot = self.bots[symbol]
-        bot.feed(rows)
-        bot.schedule(int(rows["local_ts_ns"][0]) if len(rows) else self.clock())
-        self._note(symbol, "schedule", t0=bot.t0_ns)
+    @property
+    def stopping(self) -> bool:
+        """Whether its end was asked for."""
+        return self._stop.is_set()
 
-    def _last_words(self) -> str:
-        return f" (last error: {self.ledger.recent[-1]})" if self.ledger.recent else ""
-
-    async def _sleep_until(self, due_ns: int) -> bool:
+    async def sleep_until(self, due_ns: int) -> bool:
         """Wait for a scheduled time; False when the session ends before it (unless it is very near)."""
         assert self._wake is not None
         while (wait_s := (due_ns - self.clock()) / _S) > 0.0:
@@ -265,97 +240,66 @@ class LiveLoop:
                     await self._wake.wait()
         return True
 
-    async def _tick(self, symbol: str, bot: SymbolBot, stream: Any) -> None:
-        assert self.feed is not None
-        ledger = self.ledger.symbols[symbol]
-        start_ns = self.clock()
-        bot.feed(stream.take_rows())
-        begun = bot.begin(start_ns)
-        if not begun.quoting:
-            ledger.skipped += 1
-            self._note(symbol, "tick", i=begun.index, t=start_ns)
-            return
-        failed, decide_ns = False, start_ns
-        if begun.miss:
-            failed = not await self._fetch(symbol)
-            decide_ns = self.clock()
-            bot.feed(stream.take_rows())
-        met = ledger.take_errors()
-        waited_ns = decide_ns
-        rows = bot.end(decide_ns, failed=failed, errors=met.total(), rss_mb=self.rss_mb)
-        self._note(symbol, "tick", i=begun.index, t=start_ns, d=decide_ns, f=int(failed), x=met.total())
-        scheduled_ns = int(rows["scheduled_ns"][0])
-        _measured(rows, self.clock(), waited_ns, bot.deadline_ms)
-        self.first_ns.setdefault(symbol, scheduled_ns)
-        self.last_ns[symbol] = scheduled_ns + bot.interval_ns
-        errors = ledger.tick(
-            met, rows, bool(rows["cache_age_ms"][0] > self.plan.config.risk_guards.max_age_ms)
-        )
-        self._writers[symbol].ticks(rows, errors)
-        for observer in self._observers:
-            observer.on_tick(symbol, rows, errors)
-
-    async def _fetch(self, symbol: str) -> bool:
-        assert self.feed is not None
-        if not self.plan.config.async_batch.enabled:
-            return await self.feed.fetch(symbol)
-        async with self._slots:
-            return await self.feed.fetch(symbol)
+    def note(self, symbol: str, what: str, **fields: Any) -> None:
+        """Leave a note of a symbol in the recording, if there is one."""
+        if self._log is not None:
+            self._log.note(self.clock(), note=what, s=symbol, **fields)
 
     def _fill_sink(self, symbol: str) -> Callable[[np.ndarray], None]:
         def sink(fills: np.ndarray) -> None:
             ledger = self.ledger.symbols[symbol]
             for arm, liquidity in zip(fills["arm"].tolist(), fills["liquidity"].tolist(), strict=True):
                 ledger.fill(arm, liquidity)
-            self._writers[symbol].fills(fills)
-            for observer in self._observers:
+            self.feeds.fills(symbol, fills)
+            for observer in self.observers:
                 observer.on_fill(symbol, fills)
 
         return sink
-
-    def _note(self, symbol: str, what: str, **fields: Any) -> None:
-        if self._log is not None:
-            self._log.note(self.clock(), note=what, s=symbol, **fields)
 
     # --- once a second ---
 
     async def _every_second(self) -> None:
         while True:
             await asyncio.sleep(_SYNC_S)
+            await self._calm()
             self.rss_mb = _rss_mb()
-            captured = self._capture()
-            data = b"" if self._log is None else self._log.cut()
-            self._storing = asyncio.ensure_future(asyncio.to_thread(self._store, captured, data))
-            await asyncio.shield(self._storing)
-            for observer in self._observers:
+            self._storing = self._disk.submit(self._store, *self._capture())
+            await asyncio.shield(asyncio.wrap_future(self._storing))
+            await self._calm()
+            for observer in self.observers:
                 observer.on_second(self, self.clock())
+            tidy()
 
-    def _capture(self) -> Checkpoint:
-        """The state as it is now, with the sizes that its feeds have now."""
+    async def _calm(self) -> None:
+        """Wait until no tick is due soon, where the schedules leave such a moment."""
+        for _ in range(_CALM_TRIES):
+            due_ns = min(bot.scheduled_ns(bot.next_index) for bot in self.bots.values())
+            left_ns = due_ns - self.clock()
+            if left_ns > _CALM_NS or due_ns < self.clock() - _S:  # or nothing is scheduled yet
+                return
+            await asyncio.sleep((max(left_ns, 0) + _CALM_NS // 10) / _S)
+
+    def _capture(self) -> tuple[Checkpoint, Batch, bytes]:
+        """The state as it is now, and everything of before that is not on disk yet."""
         meta = {
             "identity": self.plan.identity,
             "header": self.plan.header,
             "ledgers": {symbol: one.save() for symbol, one in self.ledger.symbols.items()},
-            "first_ns": self.first_ns,
-            "last_ns": self.last_ns,
+            "shared_errors": self.ledger.save(),
+            "first_ns": dict(self.first_ns),
+            "last_ns": dict(self.last_ns),
             "resumed": self.resumed,
-            "files": checkpoint.file_sizes(self.plan.directory),
         }
-        return Checkpoint(meta, {symbol: bot.save() for symbol, bot in self.bots.items()})
+        states = {symbol: bot.save() for symbol, bot in self.bots.items()}
+        data = b"" if self._log is None else self._log.cut()
+        return Checkpoint(meta, states), self.feeds.cut(), data
 
-    def _store(self, captured: Checkpoint, data: bytes) -> None:
-        size = None if self._log is None else self._log.store(data)
-        captured.meta["recording_size"] = size
+    def _store(self, captured: Checkpoint, batch: Batch, data: bytes) -> None:
+        """Write what was captured, in the thread of the disk; the checkpoint last."""
+        captured.meta["recording_size"] = None if self._log is None else self._log.store(data)
+        self.feeds.store(batch)
+        captured.meta["files"] = checkpoint.file_sizes(self.plan.directory)
         checkpoint.store(self.plan.directory, captured)
-
-
-def _measured(rows: np.ndarray, now_ns: int, decided_ns: int, deadline_ms: float) -> None:
-    """Put the time that really passed since the schedule into TICK rows; nothing of it is modelled."""
-    own_ms = rows["tick_total_ms"] - rows["modelled_ms"]  # what the arm's own stages and FetchMD took
-    shared_ms = max((now_ns - decided_ns) * 1e-6 - float(own_ms.sum()), 0.0)
-    rows["tick_total_ms"] += shared_ms
-    rows["modelled_ms"] = 0.0
-    rows["deadline_miss"] = rows["tick_total_ms"] > deadline_ms
 
 
 def _rss_mb() -> float:

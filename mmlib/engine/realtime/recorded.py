@@ -170,6 +170,7 @@ class _Again:
         decide_ns = start_ns + (self._fetch_ns if begun.miss else 0)
         failed = begun.miss and bool(note.get("f", 0))
         ticks = bot.end(decide_ns, failed=failed, errors=int(note.get("x", 0)))
+        ticks["errors"] -= int(note.get("y", 0))  # of the connection, counted with another symbol
         done.first_ns = done.first_ns or scheduled_ns
         done.last_ns = scheduled_ns + bot.interval_ns
         done.ticks += len(ticks)

@@ -257,6 +257,8 @@ def _sidecar(session: Session, runner: _Runner, partial: Path, whole: bool) -> d
         "complete": whole,
         "stopped_by": runner.loop.stopped_by,
         "errors": {symbol: dict(one.errors) for symbol, one in runner.loop.ledger.symbols.items()},
+        "connection_errors_after_last_tick": runner.loop.ledger.left(),
+        "tick_compute": runner.loop.phases.summary(),
         "recording": str(runner.source.record or ""),
         "files": files,
         "spec": asdict(session.spec),

@@ -11,14 +11,14 @@ import numpy as np
 from mmlib.core import live as kernel
 from mmlib.core.replay import OUTPUT_FULL
 from mmlib.core.state import Arms, Market, new_arms, new_market
-from mmlib.dtypes import EVENT, FILL, TICK
+from mmlib.dtypes import FILL, TICK
 from mmlib.engine.params import arm_params
+from mmlib.market.live.rowbuffer import RowBuffer
 
 if TYPE_CHECKING:
     from mmlib.config.models import Config
     from mmlib.market.source import Instrument
 
-_FIRST_ROWS = 4096
 _FILL_ROWS = 1024
 _ROOM = 4  # the books reach from 0 to this multiple of the price, as in a replay
 _NO_TABLE = np.zeros(1)  # nothing is drawn: a refresh takes what it takes
@@ -63,8 +63,7 @@ class SymbolBot:
         self._seed = seed
         self._arms: Arms = new_arms(arm_params(config, instrument, arms))
         self._market: Market = new_market(1024, _NO_TABLE, seed)
-        self._rows = np.zeros(_FIRST_ROWS, EVENT)
-        self._n = 0
+        self._rows = RowBuffer()
         self._sized = False
         self._ticks = np.zeros(len(arms), TICK)
         self._fills = np.zeros(_FILL_ROWS, FILL)
@@ -113,13 +112,7 @@ class SymbolBot:
             return
         if not self._sized:
             self._size(rows)
-        need = self._n + len(rows)
-        if need > len(self._rows):
-            grown = np.zeros(max(need, 2 * len(self._rows)), EVENT)
-            grown[: self._n] = self._rows[: self._n]
-            self._rows = grown
-        self._rows[self._n : need] = rows
-        self._n = need
+        self._rows.room(len(rows))[:] = rows
         self.n_rows += len(rows)
 
     def begin(self, start_ns: int) -> Begun:
@@ -127,7 +120,7 @@ class SymbolBot:
         index = self.next_index
         code = kernel.FULL
         while code == kernel.FULL:
-            code = kernel.begin(self._market, self._arms, self._held, start_ns, self._fills)
+            code = kernel.begin(self._market, self._arms, self._rows.rows, start_ns, self._fills)
             self._hand_over()
         self._consume()
         return Begun(index, start_ns, code != kernel.NO_BOOK, code == kernel.MISS)
@@ -144,7 +137,7 @@ class SymbolBot:
             code = kernel.end(
                 self._market,
                 self._arms,
-                self._held,
+                self._rows.rows,
                 decide_ns,
                 int(failed),
                 errors,
@@ -159,7 +152,7 @@ class SymbolBot:
 
     def restart(self) -> None:
         """The process was started anew: no order is at work, the books are empty, what arrived unseen is forgotten."""
-        self._n = 0
+        self._rows.drop(len(self._rows))
         kernel.restart(self._market, self._arms)
 
     def reconfigure(self, config: Config) -> None:
@@ -214,10 +207,6 @@ class SymbolBot:
     def _control(self) -> Any:
         return self._market.control[0]
 
-    @property
-    def _held(self) -> np.ndarray:
-        return self._rows[: self._n]
-
     def _size(self, rows: np.ndarray) -> None:
         """Make room for the prices that the first rows name."""
         ticks = max(int(np.median(rows["price_ticks"])) * _ROOM, 1024)
@@ -235,9 +224,7 @@ class SymbolBot:
     def _consume(self) -> None:
         used = int(min(self._control["exch_cursor"], self._control["local_cursor"]))
         if used:
-            left = self._n - used
-            self._rows[:left] = self._rows[used : self._n].copy()
-            self._n = left
+            self._rows.drop(used)
             self._control["exch_cursor"] -= used
             self._control["local_cursor"] -= used
 

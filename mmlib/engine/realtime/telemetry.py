@@ -44,6 +44,8 @@ class Telemetry:
         self._arms = tuple(arms)
         bounds = duration_buckets(limits_ms)
         self._families = {family.name: _made(family, self.registry, bounds) for family in EXPORTED}
+        # by name and labels: finding a series among its family takes longer than adding to it
+        self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._money = {
             (symbol, arm): [0.0, 0.0, np.nan] for symbol in symbols for arm in arms
         }  # position, cash, equity
@@ -111,7 +113,10 @@ class Telemetry:
             self._server = None
 
     def _one(self, name: str, labels: tuple[str, ...]) -> Any:
-        return self._families[name].labels(*labels)
+        child = self._children.get((name, labels))
+        if child is None:
+            child = self._children[name, labels] = self._families[name].labels(*labels)
+        return child
 
     def _signed(self, name: str, labels: tuple[str, str], amount: float) -> None:
         self._one(name, (*labels, "plus" if amount >= 0.0 else "minus")).inc(abs(amount))

@@ -14,7 +14,6 @@ import numpy as np
 
 from mmlib.core.columns import LARGEST
 from mmlib.dtypes import (
-    EVENT,
     FLAG_BUY,
     FLAG_EXCH,
     FLAG_LOCAL,
@@ -25,6 +24,7 @@ from mmlib.dtypes import (
     KIND_TRADE,
 )
 from mmlib.market.live import codes
+from mmlib.market.live.rowbuffer import RowBuffer
 from mmlib.market.live.venues import Venue
 from mmlib.market.source import Instrument
 
@@ -82,22 +82,18 @@ class SymbolStream:
         self._bids: dict[int, float] = {}  # as last known, also while not in sync
         self._asks: dict[int, float] = {}
         self._buffer: deque[Diff] = deque(maxlen=_BUFFERED)
-        self._rows: list[np.ndarray] = []
+        self._rows = RowBuffer()
         self._exch_ns = 0  # of the last row, never falls
         self._behind_ns = 0  # how far the local clock was seen to run behind the exchange's
 
     @property
     def has_rows(self) -> bool:
         """Whether there are rows to take."""
-        return bool(self._rows)
+        return len(self._rows) > 0
 
     def take_rows(self) -> np.ndarray:
         """EVENT[n], the rows since the last call, in the order of both clocks."""
-        rows = self._rows
-        self._rows = []
-        if len(rows) == 1:
-            return rows[0]
-        return np.concatenate(rows) if rows else np.empty(0, EVENT)
+        return self._rows.take()
 
     def restart(self) -> None:
         """A new connection: what follows does not continue what was."""
@@ -227,10 +223,7 @@ class SymbolStream:
         self._emit(KIND_DEPTH, bids, asks, exch_ns, local_ns, processors)
         self._emit(KIND_DEPTH, gone[0], gone[1], exch_ns, local_ns, processors)
         if resync:
-            clear = np.zeros(1, EVENT)
-            clear["exch_ts_ns"] = clear["local_ts_ns"] = local_ns
-            clear["flags"] = KIND_CLEAR | FLAG_LOCAL
-            self._rows.append(clear)
+            self._rows.room(1)[0] = (local_ns, local_ns, 0.0, 0, KIND_CLEAR | FLAG_LOCAL, 0)
             self._emit(KIND_SNAPSHOT, bids, asks, exch_ns, local_ns, FLAG_LOCAL)
 
     def _emit(
@@ -244,23 +237,22 @@ class SymbolStream:
         if kind != KIND_TRADE:
             _update(self._bids, bids)
             _update(self._asks, asks)
-        n_bids = len(bids)
-        rows = np.zeros(n_bids + len(asks), EVENT)
-        if not len(rows):
+        count = len(bids) + len(asks)
+        if not count:
             return
+        rows = self._rows.room(count)
         rows["local_ts_ns"] = local_ns
         rows["exch_ts_ns"] = known_ns
-        rows["flags"][:n_bids] = kind | FLAG_BUY | processors
-        rows["flags"][n_bids:] = kind | FLAG_SELL | processors
+        rows["flags"][: len(bids)] = kind | FLAG_BUY | processors
+        rows["flags"][len(bids) :] = kind | FLAG_SELL | processors
         rows["price_ticks"], rows["qty"] = zip(*bids, *asks, strict=True)
         if known_ns == true_ns or processors != _BOTH:
-            self._rows.append(rows)
             return
-        seen = rows.copy()
         rows["flags"] &= ~np.uint8(FLAG_LOCAL)
-        seen["flags"] &= ~np.uint8(FLAG_EXCH)
-        seen["exch_ts_ns"] = true_ns  # what the feed's latency is measured from
-        self._rows += [rows, seen]
+        later = rows.copy()
+        later["flags"] ^= np.uint8(_BOTH)
+        later["exch_ts_ns"] = true_ns  # what the feed's latency is measured from
+        self._rows.room(count)[:] = later
 
 
 def _update(side: dict[int, float], levels: Levels) -> None:
