@@ -188,7 +188,7 @@ def test_without_incidents_a_playback_is_the_source() -> None:
     )
     chunks = []
     while (chunk := again.next()) is not None:
-        chunks.append(chunk)
+        chunks.append(chunk.copy())
     assert np.concatenate(chunks).tobytes() == expected.tobytes()
 
 

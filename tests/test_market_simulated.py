@@ -193,16 +193,6 @@ def test_the_message_rate_is_near_the_one_asked_for(rate: float) -> None:
     assert len(np.unique(rows["exch_ts_ns"])) / span_s == pytest.approx(rate, rel=0.4)
 
 
-def test_the_generator_is_uniform_and_integer_exact() -> None:
-    rng = np.array([123456789, 362436000, 521288629, 7654321], np.int64)
-    draws = np.array([flowladder.uniform(rng) for _ in range(20_000)])
-    assert draws.min() > 0.0 and draws.max() < 1.0
-    counts = np.histogram(draws, 20, (0.0, 1.0))[0]
-    assert (((counts - 1000.0) ** 2) / 1000.0).sum() < 43.8  # chi square, 19 degrees of freedom, p = 0.001
-    assert abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 0.03
-    assert ((rng >= 0) & (rng < 2**32)).all()
-
-
 _INTERPRETED = """
 import hashlib, numpy as np
 from mmlib.dtypes import EVENT

@@ -7,11 +7,13 @@ outermost level seen since a deletion last emptied that side; a new best that re
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core._jit import jit_within
 
 BEST_BID, BEST_ASK = 0, 1
 LOW_BID, HIGH_ASK = 2, 3  # outermost level since a deletion emptied that side: no scan goes further
@@ -34,16 +36,28 @@ class Book(NamedTuple):
     top: Any
 
 
+def sparse_zeros(length: int, dtype: Any) -> Any:
+    """Zeros of which only the pages written to take memory and time (NumPy's own come in pages of 2 MB)."""
+    kind = np.dtype(dtype)
+    return np.frombuffer(mmap(-1, max(length * kind.itemsize, 1)), kind, length)
+
+
 def empty_book(capacity_ticks: int) -> Book:
     """Allocate a book for ticks ``0 .. capacity_ticks - 1``; untouched pages cost no memory."""
     top = np.array([NO_BID, NO_ASK, NO_ASK, NO_BID, NO_ASK, NO_BID, NO_ASK, NO_BID], dtype=np.int64)
-    return Book(np.zeros(capacity_ticks), np.zeros(capacity_ticks), top)
+    return Book(sparse_zeros(capacity_ticks, np.float64), sparse_zeros(capacity_ticks, np.float64), top)
 
 
 def grow_book(book: Book, capacity_ticks: int) -> Book:
     """Return the same book with room for more ticks."""
-    extra = capacity_ticks - len(book.bid_qty)
-    return Book(np.pad(book.bid_qty, (0, extra)), np.pad(book.ask_qty, (0, extra)), book.top)
+    wider = empty_book(capacity_ticks)._replace(top=book.top)
+    for qty, before, (first, last) in (
+        (wider.bid_qty, book.bid_qty, book.top[[BID_FROM, BID_TO]]),
+        (wider.ask_qty, book.ask_qty, book.top[[ASK_FROM, ASK_TO]]),
+    ):
+        if last != NO_BID:
+            qty[first : last + 1] = before[first : last + 1]
+    return wider
 
 
 @jit
@@ -80,7 +94,7 @@ def _set_best_ask(top, tick):
         top[HIGH_ASK] = NO_BID
 
 
-@jit
+@jit_within
 def set_bid(book, tick, qty):
     """Bid level := qty (0 deletes); returns the quantity that stood there before."""
     top = book.top
@@ -99,7 +113,7 @@ def set_bid(book, tick, qty):
     return before
 
 
-@jit
+@jit_within
 def set_ask(book, tick, qty):
     """Ask level := qty (0 deletes); returns the quantity that stood there before."""
     top = book.top

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mmlib.core import queue
 from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core._jit import jit_within
 from mmlib.core.book import (
     BEST_ASK,
     BEST_BID,
@@ -168,7 +169,7 @@ def _on_trade(arms, taker_side, tick, qty, ts_ns, mid, control, fills):
                 i += 1
 
 
-@jit
+@jit_within
 def apply_to_book(book, flags, tick, qty):
     """Apply a depth, snapshot or clear row to a book; returns the quantity that stood at the level before."""
     if flags & EVENT_KIND_MASK == KIND_CLEAR:
@@ -182,6 +183,31 @@ def apply_to_book(book, flags, tick, qty):
     if flags & FLAG_BUY:
         return set_bid(book, tick, qty)
     return set_ask(book, tick, qty)
+
+
+@jit
+def own_prices(arms):
+    """Lowest and highest price of the bids and of the asks that rest for any arm [ticks]; crossed where there are none."""
+    bid_low, bid_high, ask_low, ask_high = NO_ASK, NO_BID, NO_ASK, NO_BID
+    for arm in range(len(arms.state)):
+        for i in range(arms.state[arm]["n_resting"]):
+            order = arms.orders[arm, arms.resting[arm, i]]
+            if order["side"] == _BUY:
+                bid_low, bid_high = min(bid_low, order["price_ticks"]), max(bid_high, order["price_ticks"])
+            else:
+                ask_low, ask_high = min(ask_low, order["price_ticks"]), max(ask_high, order["price_ticks"])
+    return bid_low, bid_high, ask_low, ask_high
+
+
+@jit_within
+def concerns_own(flags, tick, bid_low, bid_high, ask_low, ask_high):
+    """Whether a row may touch an own order: its queue, or its price from the other side."""
+    kind = flags & EVENT_KIND_MASK
+    if kind == KIND_CLEAR:
+        return False
+    if flags & FLAG_BUY:
+        return tick >= ask_low or (kind != KIND_TRADE and bid_low <= tick <= bid_high)
+    return tick <= bid_high or (kind != KIND_TRADE and ask_low <= tick <= ask_high)
 
 
 @jit

@@ -10,8 +10,9 @@ to queue-reactive models: the importance of order sizes"). What moves it:
   to the efficient price, so that moves come in runs (Robert and Rosenbaum 2011, "A new approach for the dynamics of
   ultra-high-frequency data: the model with uncertainty zones"). The quotes run over are traded against by somebody
   who knows, or withdrawn in time (Glosten and Milgrom 1985).
-- With ``z = (efficient - reference) / zone``, flow leans towards the coming move: buying grows as ``exp(lean z)``,
-  the bid gains and the ask loses orders likewise. So trades have signs that persist, and imbalance foretells.
+- With ``z = (efficient - reference) / zone`` (to the nearest 256th), flow leans towards the coming move: buying grows
+  as ``exp(lean z)``, the bid gains and the ask loses orders likewise. So trades have signs that persist, and
+  imbalance foretells.
 - A touch emptied by ordinary orders takes the reference price along with probability ``(1 + z) / 2`` (z towards the
   emptied side); otherwise it is filled again.
 - Activity is self-exciting: all intensities share a factor that each market order raises and that decays
@@ -28,31 +29,20 @@ from __future__ import annotations
 
 import math
 
-from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core._jit import jit_borrowing
+from mmlib.core._jit import jit_within as jit
+from mmlib.core.draws import exponential, of_quantiles, uniform
 from mmlib.core.flowclock import advance
-from mmlib.core.flowladder import (
-    MIN_LEVELS,
-    add,
-    draw,
-    lots_of,
-    remove,
-    uniform,
-    write_depth,
-    write_trade,
-)
+from mmlib.core.flowladder import MIN_LEVELS, add, lots_of, remove, write_depth, write_trade
 
 MAX_SWEEP = 12  # levels one ordinary market order may take
 ROWS_PER_MESSAGE = 64  # upper bound of the rows of one message
 MAX_EXCITATION = 50.0
+LEAN_STEPS = 256  # of z from 0 to 1 in the table of leans
 
 
 LIMIT, CANCEL, MARKET, DEEP, MOVE = 0, 1, 2, 3, 4
 """Rows of ``marks`` (sizes in lots; MOVE in bps); the first three are also the rows of ``rates``."""
-
-
-@jit
-def _zone_ticks(p, s):
-    return max(1.0, p["zone_bps"] * 1e-4 * s["efficient_ticks"] * s["scale"])
 
 
 @jit
@@ -63,34 +53,34 @@ def _target_key(s, d):
 
 
 @jit
-def _bin(edges, queue_lots):
-    """Which column of ``rates`` holds for a queue: the number of edges at or below its size."""
-    k = 0
+def _bin(edges, k, queue_lots):
+    """Which column of ``rates`` holds for a queue: the number of edges at or below its size; ``k`` is where it was."""
     while k < len(edges) and edges[k] <= queue_lots:
         k += 1
+    while k > 0 and edges[k - 1] > queue_lots:
+        k -= 1
     return k
 
 
 @jit
-def _intensities(p, s, keys, lots, counts, rates, edges, weights):
+def _intensities(p, s, keys, counts, rates, leans, bid_bin, ask_bin, weights):
     """Fill ``weights`` (float64[12], messages a second over the pace): by side, limit, cancel, market and refill,
     then new and cancelled orders behind the touch. Returns their sum."""
-    z = (s["efficient_ticks"] - s["reference_ticks"]) / _zone_ticks(p, s)
-    z = min(1.0, max(-1.0, z))
-    market, limit = math.exp(p["lean_market"] * z), math.exp(p["lean_limit"] * z)
-    market_norm, limit_norm = s["market_norm"], s["limit_norm"]
+    z = (s["efficient_ticks"] - s["reference_ticks"]) * s["per_zone"]
+    at = int((min(1.0, max(-1.0, z)) + 1.0) * LEAN_STEPS + 0.5)
+    deep = 0.5 * p["deep_share"]
+    thin = deep / p["deep_levels"]
     total = 0.0
     for d in range(2):
-        k = _bin(edges, lots[d, 0])
-        towards, against = (market, limit) if d == 1 else (1.0 / market, 1.0 / limit)
-        weights[6 * d] = rates[LIMIT, k] / (against * limit_norm)
-        weights[6 * d + 1] = rates[CANCEL, k] * against / limit_norm
-        weights[6 * d + 2] = rates[MARKET, k] * towards / market_norm
+        k = ask_bin if d == 1 else bid_bin
+        weights[6 * d] = rates[LIMIT, k] * leans[at, 2 + d]
+        weights[6 * d + 1] = rates[CANCEL, k] * leans[at, 3 - d]
+        weights[6 * d + 2] = rates[MARKET, k] * leans[at, 1 - d]
         weights[6 * d + 3] = p["refill_share"] if keys[d, 0] > _target_key(s, d) else 0.0
-        weights[6 * d + 4] = 0.5 * p["deep_share"]
-        weights[6 * d + 5] = 0.5 * p["deep_share"] * (counts[d] - 1) / p["deep_levels"]
-        for j in range(6):
-            total += weights[6 * d + j]
+        weights[6 * d + 4] = deep
+        weights[6 * d + 5] = thin * (counts[d] - 1)
+        behind = (weights[6 * d + 3] + weights[6 * d + 4]) + weights[6 * d + 5]
+        total += (weights[6 * d] + weights[6 * d + 1]) + (weights[6 * d + 2] + behind)
     return total
 
 
@@ -98,11 +88,11 @@ def _intensities(p, s, keys, lots, counts, rates, edges, weights):
 def _pick(weights, total, rng):
     """Index drawn with the given weights."""
     left = uniform(rng) * total
-    for i in range(len(weights) - 1):
+    for i in range(11):
         left -= weights[i]
         if left < 0.0:
             return i
-    return len(weights) - 1
+    return 11
 
 
 @jit
@@ -110,7 +100,7 @@ def _set_half_spread(p, s, rng):
     """Draw the half spread that makers keep until the next move."""
     s["half_ticks"] = 0.5
     if p["wide_bps"] > 0.0:
-        s["half_ticks"] -= math.log(uniform(rng)) * p["wide_bps"] * 1e-4 * s["efficient_ticks"]
+        s["half_ticks"] += exponential(rng) * p["wide_bps"] * 1e-4 * s["efficient_ticks"]
 
 
 @jit
@@ -127,8 +117,8 @@ def _move(p, s, rng, d, keys, lots, counts, marks, n, out):
             lots[d, 0] = left
             return write_depth(p, s, d, keys[d, 0], left, n, out)
     s["alarm"] = 0
-    most = 2.0 * _zone_ticks(p, s)
-    size = draw(marks, MOVE, rng) * 1e-4 * s["efficient_ticks"] * s["scale"]
+    most = 2.0 * s["zone_ticks"]
+    size = of_quantiles(marks, MOVE, rng) * 1e-4 * s["efficient_ticks"] * s["scale"]
     size = max(1.0, math.floor(min(size, most) + 0.5))
     s["reference_ticks"] += size if d == 1 else -size
     _set_half_spread(p, s, rng)
@@ -171,7 +161,7 @@ def _market_order(p, s, rng, d, keys, lots, counts, marks, n, out):
         taken += 1
     if taken == 0:
         return n
-    z = (s["efficient_ticks"] - s["reference_ticks"]) / _zone_ticks(p, s)
+    z = (s["efficient_ticks"] - s["reference_ticks"]) / s["zone_ticks"]
     gap = keys[d, 0] - _target_key(s, d)
     if gap > 0 and uniform(rng) < 0.5 * (1.0 + (z if d == 1 else -z)):
         s["reference_ticks"] += gap if d == 1 else -gap
@@ -205,7 +195,7 @@ def _refill(p, s, rng, d, keys, lots, counts, marks, n, out):
 @jit
 def _deep(p, s, rng, d, keys, lots, counts, marks, n, out):
     """A new order behind the touch, at an exponential distance."""
-    key = keys[d, 0] + 1 - int(math.log(uniform(rng)) * p["deep_bps"] * 1e-4 * s["efficient_ticks"])
+    key = keys[d, 0] + 1 + int(exponential(rng) * p["deep_bps"] * 1e-4 * s["efficient_ticks"])
     return add(p, s, d, key, lots_of(marks, DEEP, rng), keys, lots, counts, n, out)
 
 
@@ -241,20 +231,16 @@ def _event(p, s, rng, which, keys, lots, counts, marks, n, out):
 def _top_up(p, s, rng, d, keys, lots, counts, marks, n, out):
     """Add levels behind the last one until the side has its minimum."""
     while counts[d] < MIN_LEVELS:
-        step = 1 - int(math.log(uniform(rng)) * 0.2 * p["deep_bps"] * 1e-4 * s["efficient_ticks"])
+        step = 1 + int(exponential(rng) * 0.2 * p["deep_bps"] * 1e-4 * s["efficient_ticks"])
         key = keys[d, counts[d] - 1] + step
         n = add(p, s, d, key, lots_of(marks, DEEP, rng), keys, lots, counts, n, out)
     return n
 
 
-@jit
-def _norm(lean):
-    """Mean of exp(lean z) for z even over (-1, 1)."""
-    return math.sinh(lean) / lean if lean > 1e-9 else 1.0
-
-
-@jit
-def simulate(params, state, rng, keys, lots, counts, rates, edges, marks, latency_ms, until_ns, weights, out):
+@jit_borrowing
+def simulate(
+    params, state, rng, keys, lots, counts, rates, edges, leans, marks, latency_ms, until_ns, weights, out
+):
     """Continue the stream: fill ``out`` with whole messages and return the number of rows written.
 
     The stream does not depend on how it is cut: messages never straddle two calls, and everything that the
@@ -264,13 +250,15 @@ def simulate(params, state, rng, keys, lots, counts, rates, edges, marks, latenc
         params: ``FLOW_PARAMS[1]``, read anew at each call: what changes there between two calls holds from
             the next message on (volatility and pace from the next second).
         state: ``FLOW_STATE[1]``, changed in place, as are the next four.
-        rng: ``int64[4]``, generator state.
+        rng: ``uint64[2]``, generator state.
         keys: ``int64[2, DEPTH]``, ticks signed so that they ascend away from the touch.
         lots: ``float64[2, DEPTH]``, whole lots.
         counts: ``int64[2]``, levels in use, at least one a side.
         rates: ``float64[3, k + 1]``, intensity of limit, cancel and market orders at one touch by queue size,
             over the mean rate of all messages.
         edges: ``float64[k]``, ascending queue sizes [lots] between the columns of ``rates``.
+        leans: ``float64[2 LEAN_STEPS + 1, 4]``, by z from -1 to 1: what multiplies market orders that buy and that
+            sell, then orders that join the bid (or leave the ask) and those that join the ask (or leave the bid).
         marks: ``float64[5, m]``, quantiles at even probabilities from 0 to 1: sizes of limit, cancel, market and
             deep orders [lots] and of moves of the reference price [bps].
         latency_ms: ``float64[1, q]``, q >= 2, quantiles of the feed latency.
@@ -281,14 +269,15 @@ def simulate(params, state, rng, keys, lots, counts, rates, edges, marks, latenc
     """
     p = params[0]
     s = state[0]
-    s["market_norm"], s["limit_norm"] = _norm(p["lean_market"]), _norm(p["lean_limit"])
     kick = p["burst_branching"] / (p["burst_tau_s"] * (1.0 - p["burst_branching"]) * p["rate_per_s"])
+    bid_bin = ask_bin = 0
     n = 0
     while n + ROWS_PER_MESSAGE <= len(out) and s["exch_ns"] < until_ns:
-        total = _intensities(p, s, keys, lots, counts, rates, edges, weights)
+        bid_bin, ask_bin = _bin(edges, bid_bin, lots[0, 0]), _bin(edges, ask_bin, lots[1, 0])
+        total = _intensities(p, s, keys, counts, rates, leans, bid_bin, ask_bin, weights)
         advance(p, s, rng, total, latency_ms)
         away = s["efficient_ticks"] - s["reference_ticks"]
-        if abs(away) >= _zone_ticks(p, s):
+        if abs(away) >= s["zone_ticks"]:
             n = _move(p, s, rng, 1 if away > 0.0 else 0, keys, lots, counts, marks, n, out)
         else:
             s["alarm"] = 0

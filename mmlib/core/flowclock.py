@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from mmlib.core._jit import jit_borrowing as jit
-from mmlib.core.flowladder import draw, uniform
+from mmlib.core._jit import jit_within as jit
+from mmlib.core.draws import exponential, fast_exp, normal, of_quantiles, uniform
 
 LATENCY_HOLD_NS = 50_000_000  # time for which one latency holds
 
@@ -27,8 +27,6 @@ FLOW_PARAMS = np.dtype(
         ("burst_tau_s", "f8"),
         ("zone_bps", "f8"),  # how far the efficient price gets before the quotes follow
         ("informed_share", "f8"),  # quotes run over are traded against with this probability, else withdrawn
-        ("lean_market", "f8"),  # how market orders lean towards the coming move
-        ("lean_limit", "f8"),  # how limit orders and cancellations do
         (
             "sign_persistence",
             "f8",
@@ -64,33 +62,19 @@ FLOW_STATE = np.dtype(
         ("excitation", "f8"),
         ("alarm", "i8"),  # 1 while a touch about to be run over is being withdrawn
         ("side", "i8"),  # that the last market order hit
-        ("market_norm", "f8"),  # mean of exp(lean z), for market and for limit orders
-        ("limit_norm", "f8"),
-        ("spare", "f8"),  # the second half of a Box-Muller pair, NaN when used up
+        ("zone_ticks", "f8"),  # how far the efficient price gets now before the quotes follow
+        ("per_zone", "f8"),  # 1 over it
     ]
 )
 
 
 @jit
-def _normal(s, rng):
-    """Next standard normal, after Box and Muller."""
-    spare = s["spare"]
-    if spare == spare:
-        s["spare"] = np.nan
-        return spare
-    radius = math.sqrt(-2.0 * math.log(uniform(rng)))
-    angle = 2.0 * math.pi * uniform(rng)
-    s["spare"] = radius * math.sin(angle)
-    return radius * math.cos(angle)
-
-
-@jit
 def _each_second(p, s, rng):
-    """One second of the two mean-reverting factors of log volatility; sets volatility, scale and pace."""
+    """One second of the two mean-reverting factors of log volatility; sets volatility, scale, zone and pace."""
     keep = math.exp(-1.0 / p["slow_tau_s"])
-    s["slow"] = s["slow"] * keep + p["slow_sd"] * math.sqrt(1.0 - keep * keep) * _normal(s, rng)
+    s["slow"] = s["slow"] * keep + p["slow_sd"] * math.sqrt(1.0 - keep * keep) * normal(rng)
     keep = math.exp(-1.0 / p["fast_tau_s"])
-    s["fast"] = s["fast"] * keep + p["fast_sd"] * math.sqrt(1.0 - keep * keep) * _normal(s, rng)
+    s["fast"] = s["fast"] * keep + p["fast_sd"] * math.sqrt(1.0 - keep * keep) * normal(rng)
     y = s["slow"] + s["fast"]
     variance = p["slow_sd"] * p["slow_sd"] + p["fast_sd"] * p["fast_sd"]
     hour = (s["vol_ns"] % 86_400_000_000_000) / 3.6e12
@@ -102,24 +86,28 @@ def _each_second(p, s, rng):
     s["scale"] = math.sqrt(s["sigma"] / p["ref_vol_per_sqrt_s"])
     lively = min(4.0, max(0.5, math.exp(0.5 * y - 0.125 * variance)))
     s["pace"] = p["rate_per_s"] * season * lively * (1.0 - p["burst_branching"])
+    s["efficient_ticks"] = min(p["max_ticks"], max(p["min_ticks"], s["efficient_ticks"]))
+    s["zone_ticks"] = max(1.0, p["zone_bps"] * 1e-4 * s["efficient_ticks"] * s["scale"])
+    s["per_zone"] = 1.0 / s["zone_ticks"]
     s["vol_ns"] += 1_000_000_000
 
 
 @jit
 def advance(p, s, rng, total, latency_ms):
     """Move to the next message: time by thinning, efficient price, arrival."""
+    gone, per_tau = 0.0, 1.0 / p["burst_tau_s"]
     while True:
         before = 1.0 + s["excitation"]
-        dt = -math.log(uniform(rng)) / (total * s["pace"] * before)
+        dt = exponential(rng) / (total * s["pace"] * before)
+        gone += dt
         s["exch_ns"] += int(dt * 1e9) + 1
         while s["exch_ns"] >= s["vol_ns"]:
             _each_second(p, s, rng)
-        price = s["efficient_ticks"] * (1.0 + s["sigma"] * math.sqrt(dt) * _normal(s, rng))
-        s["efficient_ticks"] = min(p["max_ticks"], max(p["min_ticks"], price))
-        s["excitation"] *= math.exp(-dt / p["burst_tau_s"])
+        s["excitation"] *= fast_exp(-dt * per_tau)
         if uniform(rng) * before < 1.0 + s["excitation"]:
             break
+    s["efficient_ticks"] *= 1.0 + (s["sigma"] * normal(rng)) * math.sqrt(gone)
     if s["exch_ns"] >= s["latency_ns"]:
         s["latency_ns"] = s["exch_ns"] + LATENCY_HOLD_NS
-        s["delay_ns"] = int(draw(latency_ms, 0, rng) * 1e6)
+        s["delay_ns"] = int(of_quantiles(latency_ms, 0, rng) * 1e6)
     s["local_ns"] = max(s["local_ns"], s["exch_ns"] + s["delay_ns"])

@@ -1,55 +1,25 @@
-"""The ladder of the simulated market and the rows it writes; the generator behind every draw.
+"""The ladder of the simulated market and the rows it writes.
 
 Both sides are kept best first under a *key* that ascends away from the touch: the price in ticks for asks, its
 negative for bids. A book is never crossed while ``keys[0, 0] + keys[1, 0] > 0``. Side index 0 is bid, 1 is ask.
-
-The generator is Marsaglia's KISS (1999), kept in int64 so that compiled and interpreted runs agree bit for bit.
 """
 
 from __future__ import annotations
 
-from mmlib.core._jit import jit_borrowing as jit
+from mmlib.core._jit import jit_within as jit
+from mmlib.core.draws import of_quantiles
 from mmlib.dtypes import FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH, KIND_TRADE
 
 DEPTH = 24  # levels kept a side; the farthest is withdrawn when another comes
 MIN_LEVELS = 4  # a side is refilled below this, so it is never empty
 
-_MASK = 0xFFFFFFFF
 _BOTH = FLAG_EXCH | FLAG_LOCAL
-
-
-@jit
-def uniform(rng):
-    """Next uniform in (0, 1) from congruential, xorshift and multiply-with-carry words and its carry.
-
-    Args:
-        rng: ``int64[4]``, changed in place.
-    """
-    x = (69069 * rng[0] + 12345) & _MASK
-    y = rng[1]
-    y ^= (y << 13) & _MASK
-    y ^= y >> 17
-    y ^= (y << 5) & _MASK
-    t = 698769069 * rng[2] + rng[3]
-    rng[0] = x
-    rng[1] = y
-    rng[2] = t & _MASK
-    rng[3] = t >> 32
-    return (((x + y + rng[2]) & _MASK) + 0.5) / 4294967296.0
-
-
-@jit
-def draw(quantiles, row, rng):
-    """One value of the distribution whose quantiles at even probabilities from 0 to 1 stand in a row of ``float64[r, m]``."""
-    position = uniform(rng) * (quantiles.shape[1] - 1)
-    i = int(position)
-    return quantiles[row, i] + (position - i) * (quantiles[row, i + 1] - quantiles[row, i])
 
 
 @jit
 def lots_of(quantiles, row, rng):
     """One size, whole lots, at least one."""
-    return max(1.0, float(int(draw(quantiles, row, rng) + 0.5)))
+    return max(1.0, float(int(of_quantiles(quantiles, row, rng) + 0.5)))
 
 
 @jit

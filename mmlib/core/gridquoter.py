@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
-from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID
-from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder, sparse_zeros
+from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID, sparse_zeros
+from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder
 from mmlib.core.marketpass import exchange_until, local_until
 from mmlib.core.matching import on_cancel, on_new
 from mmlib.core.orderlatency import entry_latency_ns

@@ -7,13 +7,12 @@ be float64 (the exchange) or uint8 (a view that only asks whether a level is the
 
 from __future__ import annotations
 
-from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
-from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID, NO_ASK, NO_BID
+from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID, NO_ASK, NO_BID, sparse_zeros
 from mmlib.dtypes import FLAG_BUY, FLAG_SELL
 
 BLOCK_BITS = 10
@@ -33,12 +32,6 @@ class Ladder(NamedTuple):
     ask_qty: Any
     top: Any
     blocks: Any
-
-
-def sparse_zeros(length: int, dtype: Any) -> Any:
-    """Zeros of which only the pages written to take memory and time (NumPy's own come in pages of 2 MB)."""
-    kind = np.dtype(dtype)
-    return np.frombuffer(mmap(-1, max(length * kind.itemsize, 1)), kind, length)
 
 
 def empty_ladder(capacity_ticks: int, dtype: Any) -> Ladder:

@@ -1,6 +1,7 @@
 """The event loop: market rows, requests and responses in time order, and a tick of the pipeline on a fixed schedule.
 
-Order at equal times: local feed, local order responses, exchange feed, exchange requests. The loop can stop after any event
+Order at equal times: local feed, local order responses, exchange feed, exchange requests. Between two ticks nobody decides, so
+exchange and local side are each done in one go. The loop can stop after any event
 and go on with the next chunk; all it knows is in the state arrays. Source of the order: hftbacktest 2.4 ``Backtest``.
 """
 
@@ -9,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from mmlib.core import incidents, stages
-from mmlib.core._jit import clock_ns
+from mmlib.core._jit import clock_ns, jit_within
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, has_both_sides
-from mmlib.core.exchange import apply_to_book, on_market_row, on_request
+from mmlib.core.exchange import apply_to_book, concerns_own, on_market_row, on_request, own_prices
 from mmlib.core.state import (
     ACCEPTED,
     BUS,
@@ -34,7 +35,7 @@ _NEVER = np.int64(2**62)
 _MARGIN = 2 * SLOTS  # rows that one event can write, at most, per arm
 
 
-@jit
+@jit_within
 def _on_local_row(market, params, flags, tick, qty, ts_ns, latency_ns):
     """One row reaches us: keep the local book current and count what traded."""
     stats = market.stats[0]
@@ -80,15 +81,12 @@ def on_response(arms, arm):
 
 
 @jit
-def _next_response(arms):
-    best_ns = _NEVER
-    best_arm = -1
+def _answers_until(arms, until_ns):
+    """Take in every answer that has reached an arm by ``until_ns``."""
     for arm in range(len(arms.state)):
         state = arms.state[arm]
-        if state["resp_count"] > 0 and arms.responses[arm, state["resp_head"]]["at_ns"] < best_ns:
-            best_ns = arms.responses[arm, state["resp_head"]]["at_ns"]
-            best_arm = arm
-    return best_ns, best_arm
+        while state["resp_count"] > 0 and arms.responses[arm, state["resp_head"]]["at_ns"] <= until_ns:
+            on_response(arms, arm)
 
 
 @jit
@@ -104,17 +102,82 @@ def _next_request(arms):
 
 
 @jit
-def _skip(events, cursor, flag):
-    """First row at or after ``cursor`` that carries ``flag``."""
+def _local_until(market, params, events, final, until_ns):
+    """Let every row in that reaches us by ``until_ns``; DONE, or NEED_EVENTS when the chunk ends before."""
+    control = market.control[0]
     n = len(events)
-    while cursor < n and events[cursor]["flags"] & flag == 0:
-        cursor += 1
-    return cursor
+    capacity = len(market.local.bid_qty)
+    local = control["local_cursor"]
+    code = DONE if final else NEED_EVENTS
+    while local < n:
+        row = events[local]
+        flags = row["flags"]
+        if flags & FLAG_LOCAL:
+            ts_ns = row["local_ts_ns"]
+            if ts_ns > until_ns:
+                code = DONE
+                break
+            tick = row["price_ticks"]
+            if 0 <= tick < capacity or flags & EVENT_KIND_MASK == KIND_CLEAR:
+                _on_local_row(market, params, flags, tick, row["qty"], ts_ns, ts_ns - row["exch_ts_ns"])
+            else:
+                control["out_of_range"] += 1
+            control["last_event_ns"] = ts_ns
+        local += 1
+    control["local_cursor"] = local
+    return code
+
+
+@jit
+def _exchange_until(market, arms, events, final, until_ns, fills):
+    """Have the exchange do every row and request up to ``until_ns``; NEED_EVENTS when the chunk ends before, or OUTPUT_FULL."""
+    control = market.control[0]
+    n = len(events)
+    room = len(fills) - _MARGIN * len(arms.state)
+    capacity = len(market.exchange.bid_qty)
+    exch = control["exch_cursor"]
+    req_ns, req_arm = _next_request(arms)
+    bid_low, bid_high, ask_low, ask_high = own_prices(arms)
+    code = DONE
+    while True:
+        while exch < n and events[exch]["flags"] & FLAG_EXCH == 0:
+            exch += 1
+        if exch >= n and not final:
+            code = NEED_EVENTS
+            break
+        if control["n_fills"] > room:
+            code = OUTPUT_FULL
+            break
+        ts_ns = events[exch]["exch_ts_ns"] if exch < n else _NEVER
+        if min(ts_ns, req_ns) > until_ns:
+            break
+        if req_ns < ts_ns:
+            on_request(market, arms, req_arm, fills)
+            req_ns, req_arm = _next_request(arms)
+            bid_low, bid_high, ask_low, ask_high = own_prices(arms)
+            continue
+        row = events[exch]
+        exch += 1
+        flags, tick = row["flags"], row["price_ticks"]
+        if not (0 <= tick < capacity or flags & EVENT_KIND_MASK == KIND_CLEAR):
+            continue
+        if concerns_own(flags, tick, bid_low, bid_high, ask_low, ask_high):
+            filled = control["n_fills"]
+            on_market_row(market, arms, flags, tick, row["qty"], ts_ns, fills)
+            if control["n_fills"] != filled:
+                bid_low, bid_high, ask_low, ask_high = own_prices(arms)
+        elif flags & EVENT_KIND_MASK != KIND_TRADE:
+            apply_to_book(market.exchange, flags, tick, row["qty"])
+    control["exch_cursor"] = exch
+    return code
 
 
 @jit
 def advance(market, arms, events, final, until_ns, exch_until_ns, fills):
     """Process everything up to and including ``until_ns``, at the exchange up to and including ``exch_until_ns``.
+
+    First the exchange, then the rows that reach us, then the answers: no one of these looks at what another one changes, except
+    that the exchange writes answers, so that this order comes to the same as that of time.
 
     The exchange may be kept behind (core.live), as long as none of its answers could have arrived by ``until_ns``; a replay
     gives both the same time.
@@ -122,54 +185,12 @@ def advance(market, arms, events, final, until_ns, exch_until_ns, fills):
     Returns DONE when that moment is reached, NEED_EVENTS when the chunk ends before it (and is not the last one),
     OUTPUT_FULL when ``fills`` must be emptied first.
     """
-    control = market.control[0]
-    n = len(events)
-    room = len(fills) - _MARGIN * len(arms.state)
-    exch = control["exch_cursor"]
-    local = control["local_cursor"]
-    capacity = len(market.exchange.bid_qty)
-    code = DONE
-    while True:
-        exch = _skip(events, exch, FLAG_EXCH)
-        local = _skip(events, local, FLAG_LOCAL)
-        if not final and (exch >= n or local >= n):
-            code = NEED_EVENTS
-            break
-        if control["n_fills"] > room:
-            code = OUTPUT_FULL
-            break
-        local_ns = events[local]["local_ts_ns"] if local < n else _NEVER
-        exch_ns = events[exch]["exch_ts_ns"] if exch < n else _NEVER
-        resp_ns, resp_arm = _next_response(arms)
-        req_ns, req_arm = _next_request(arms)
-        if min(exch_ns, req_ns) > exch_until_ns:
-            exch_ns = req_ns = _NEVER
-        now = min(min(local_ns, resp_ns), min(exch_ns, req_ns))
-        if now > until_ns:
-            break
-        if local_ns == now:
-            row = events[local]
-            tick = row["price_ticks"]
-            if 0 <= tick < capacity or row["flags"] & EVENT_KIND_MASK == KIND_CLEAR:
-                latency = row["local_ts_ns"] - row["exch_ts_ns"]
-                _on_local_row(market, arms.params[0], row["flags"], tick, row["qty"], local_ns, latency)
-            else:
-                control["out_of_range"] += 1
-            control["last_event_ns"] = now
-            local += 1
-        elif resp_ns == now:
-            on_response(arms, resp_arm)
-        elif exch_ns == now:
-            row = events[exch]
-            tick = row["price_ticks"]
-            if 0 <= tick < capacity or row["flags"] & EVENT_KIND_MASK == KIND_CLEAR:
-                on_market_row(market, arms, row["flags"], tick, row["qty"], exch_ns, fills)
-            exch += 1
-        else:
-            on_request(market, arms, req_arm, fills)
-    control["exch_cursor"] = exch
-    control["local_cursor"] = local
-    return code
+    there = _exchange_until(market, arms, events, final, exch_until_ns, fills)
+    if there == OUTPUT_FULL:
+        return OUTPUT_FULL
+    here = _local_until(market, arms.params[0], events, final, until_ns)
+    _answers_until(arms, until_ns)
+    return NEED_EVENTS if NEED_EVENTS in (there, here) else DONE
 
 
 @jit

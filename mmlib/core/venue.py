@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core.book import NO_ASK, NO_BID
-from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder, sparse_zeros
+from mmlib.core.book import NO_ASK, NO_BID, sparse_zeros
+from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder
 from mmlib.core.orderlatency import Latency
 
 MAX_TICKS = 2**27

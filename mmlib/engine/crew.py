@@ -27,8 +27,9 @@ _LOOK_S = 0.25  # between two looks at the progress of other processes
 class _Shared(Board):
     """A board in memory that processes share; every symbol writes its own places only."""
 
-    def __init__(self, halts: Any, shares: Any, on_tell: Callable[[int, float], None] | None = None) -> None:
-        self.halts, self.shares, self._on_tell = halts, shares, on_tell
+    def __init__(self, halts: Any, shares: Any) -> None:
+        self.halts, self.shares = halts, shares
+        self.on_tell: Callable[[], None] | None = None
 
     def halt_ns(self) -> int:
         return min(self.halts)
@@ -38,8 +39,8 @@ class _Shared(Board):
 
     def tell(self, index: int, share: float) -> None:
         self.shares[index] = share
-        if self._on_tell is not None:
-            self._on_tell(index, share)
+        if self.on_tell is not None:
+            self.on_tell()
 
 
 _BOARD: _Shared | None = None  # of a worker process
@@ -59,18 +60,21 @@ def _work(job: Job) -> Outcome:
 
 
 class Crew:
-    """Runs jobs in this process or in others, and merges what they wrote."""
+    """Runs jobs in this process and in others beside it, and merges what they wrote."""
 
     def __init__(
         self, pool: ProcessPoolExecutor | None, jobs: Sequence[Job], board: _Shared, progress: Progress | None
     ) -> None:
         self._pool, self._jobs, self._board, self._progress = pool, jobs, board, progress
+        self._elsewhere: dict[int, Future[Any]] = {}
 
     def outcomes(self) -> list[Outcome]:
         """Run every symbol; outcomes in the order of the jobs."""
-        if self._pool is None:
-            return [run_symbol(job, self._board) for job in self._jobs]
-        return self._gather([self._pool.submit(_work, job) for job in self._jobs])
+        return self._each(
+            lambda k: run_symbol(self._jobs[k], self._board),
+            lambda pool, k: pool.submit(_work, self._jobs[k]),
+            len(self._jobs),
+        )
 
     def merge(self, directory: Path, symbols: Sequence[str], arms: Sequence[str], rows: Rows) -> None:
         """Turn the first rows of all symbols into the daily files.
@@ -81,48 +85,65 @@ class Crew:
             rows: of each kind, how many rows of each symbol count.
         """
         homes = [job.home for job in self._jobs]
-        if self._pool is None:
-            for kind in KINDS:
-                merge(kind, directory, homes, symbols, arms, rows[kind])
-        else:
-            self._gather(
-                [
-                    self._pool.submit(merge, kind, directory, homes, symbols, arms, rows[kind])
-                    for kind in KINDS
-                ]
-            )
+        tasks = [(kind, directory, homes, symbols, arms, rows[kind]) for kind in KINDS]
+        self._each(lambda k: merge(*tasks[k]), lambda pool, k: pool.submit(merge, *tasks[k]), len(tasks))
 
-    def _gather(self, futures: Sequence[Future[Any]]) -> list[Any]:
-        """Results of all; the first error ends it."""
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, timeout=_LOOK_S)
-            for future in done:
+    def tell(self) -> None:
+        """Report how far every symbol is.
+
+        Raises:
+            BaseException: what ended the work of another process.
+        """
+        for future in self._elsewhere.values():
+            if future.done():
                 future.result()
-            if self._progress is not None:
-                for job, share in zip(self._jobs, self._board.shares, strict=True):
-                    self._progress(job.symbol, share)
-        return [future.result() for future in futures]
+        if self._progress is not None:
+            for job, share in zip(self._jobs, self._board.shares, strict=True):
+                self._progress(job.symbol, share)
+
+    def _each(
+        self,
+        here: Callable[[int], Any],
+        there: Callable[[ProcessPoolExecutor, int], Future[Any]],
+        count: int,
+    ) -> list[Any]:
+        """Results of tasks 0 to ``count - 1``: this process does the first, and of the others, last first, those not begun.
+
+        The first error ends it.
+        """
+        if self._pool is None:
+            return [here(k) for k in range(count)]
+        self._elsewhere = {k: there(self._pool, k) for k in range(1, count)}
+        results = {0: here(0)}
+        for k in range(count - 1, 0, -1):
+            if self._elsewhere[k].cancel():
+                del self._elsewhere[k]
+                results[k] = here(k)
+        while wait(self._elsewhere.values(), timeout=_LOOK_S).not_done:
+            self.tell()
+        results |= {k: future.result() for k, future in self._elsewhere.items()}
+        return [results[k] for k in range(count)]
 
 
 @contextmanager
 def workers(count: int, jobs: Sequence[Job], progress: Progress | None) -> Iterator[Crew]:
-    """A crew of ``count`` processes, or of this one alone."""
+    """A crew of this process and ``count - 1`` others."""
     if count <= 1:
-
-        def tell(index: int, share: float) -> None:
-            if progress is not None:
-                progress(jobs[index].symbol, share)
-
-        yield Crew(None, jobs, _Shared([NEVER_NS] * len(jobs), [0.0] * len(jobs), tell), progress)
+        alone = _Shared([NEVER_NS] * len(jobs), [0.0] * len(jobs))
+        crew = Crew(None, jobs, alone, progress)
+        alone.on_tell = crew.tell
+        yield crew
         return
     context = process_context()
     halts, shares = context.RawArray("q", [NEVER_NS] * len(jobs)), context.RawArray("d", len(jobs))
     with ProcessPoolExecutor(
-        count, context, initializer=_join, initargs=(halts, shares, dict(os.environ))
+        count - 1, context, initializer=_join, initargs=(halts, shares, dict(os.environ))
     ) as pool:
+        board = _Shared(halts, shares)
+        crew = Crew(pool, jobs, board, progress)
+        board.on_tell = crew.tell
         try:
-            yield Crew(pool, jobs, _Shared(halts, shares), progress)
+            yield crew
         except BaseException:
             for index in range(len(jobs)):
                 halts[index] = 0  # nobody waits for what the others still do

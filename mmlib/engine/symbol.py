@@ -123,6 +123,7 @@ class _Symbol:
         )
         self._watch = Watch(job.stops, job.symbol, spec.arms, self._start_ns)
         self._spent_s = 0.0
+        self._reached_ns = self._start_ns
         self._parts = Parts(job.home, self._resume())
 
     def run(self) -> Outcome:
@@ -135,9 +136,12 @@ class _Symbol:
                 if chunk is None:
                     self._replay.finish()
                 going = (
-                    chunk is not None and self._replay.take(chunk) and self._reached < self._board.halt_ns()
+                    chunk is not None
+                    and self._replay.take(chunk)
+                    and self._reached_ns < self._board.halt_ns()
                 )
-                fired = self._watch.look(self._parts.read("ticks"), self._parts.read("fills"), last=not going)
+                if self._watch.due(self._reached_ns) or not going:
+                    fired = self._watch.look(*map(self._parts.read, KINDS), last=not going)
                 now = time.monotonic()
                 if going and not fired and now - kept >= self._job.checkpoint_s:
                     self._keep(now - began)
@@ -150,14 +154,10 @@ class _Symbol:
 
     def _sink(self, ticks: np.ndarray, fills: np.ndarray, now_ns: int) -> None:
         self._parts.append(ticks, fills)
+        if len(ticks):
+            self._reached_ns = int(ticks["ts_ns"][-1])
         share = (now_ns - self._start_ns) / max(self._end_ns - self._start_ns, 1)
         self._board.tell(self._job.index, min(max(share, 0.0), 1.0))
-
-    @property
-    def _reached(self) -> int:
-        """Time of the last tick [ns]."""
-        ticks = self._parts.read("ticks")
-        return int(ticks["ts_ns"][-1]) if len(ticks) else self._start_ns
 
     def _keep(self, seconds: float) -> None:
         """Write a checkpoint; the records that it counts on are on the disk first."""

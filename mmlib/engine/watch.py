@@ -96,6 +96,10 @@ class Watch:
         self._seen_ns = start_ns // MINUTE_NS * MINUTE_NS  # minutes before are done
         self._first = [0, 0]  # rows of ticks and fills before which nothing matters any more
 
+    def due(self, reached_ns: int) -> bool:
+        """Whether an hour of new minutes has become whole with a tick at ``reached_ns``."""
+        return reached_ns // MINUTE_NS * MINUTE_NS - self._seen_ns >= _HOUR_NS
+
     def look(self, ticks: np.ndarray, fills: np.ndarray, *, last: bool = False) -> list[Firing]:
         """Take the minutes that have become whole; every criterion that fired in the first minute in which one did.
 

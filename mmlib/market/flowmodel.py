@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmlib._io import UserError, shipped_dir
-from mmlib.core import flowclock
+from mmlib.core import flow, flowclock
 from mmlib.core.flowladder import DEPTH
 
 PRESETS = "params/market"
@@ -27,8 +27,8 @@ Rates = Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Field(min_length=
 Quantiles = Annotated[tuple[Positive, ...], Field(min_length=2, max_length=_MAX_TABLE)]
 
 
-KernelArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""``params``, ``rates``, ``edges`` and ``marks`` of `flow.simulate`."""
+KernelArrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""``params``, ``rates``, ``edges``, ``leans`` and ``marks`` of `flow.simulate`."""
 
 
 class FlowModel(BaseModel):
@@ -169,11 +169,11 @@ def checked(values: dict[str, Any], place: str) -> FlowModel:
 def kernel_arrays(
     model: FlowModel, *, price: float, tick_size: float, lot_size: float, rate_per_s: float
 ) -> KernelArrays:
-    """``params``, ``rates``, ``edges`` and ``marks`` of `flow.simulate` for a symbol at a price."""
+    """``params``, ``rates``, ``edges``, ``leans`` and ``marks`` of `flow.simulate` for a symbol at a price."""
     p = np.zeros(1, flowclock.FLOW_PARAMS)
     for name in ("slow_sd", "slow_tau_s", "fast_sd", "fast_tau_s", "season_amp", "season_peak_h",
-                 "burst_branching", "burst_tau_s", "zone_bps", "informed_share", "lean_market",
-                 "lean_limit", "sign_persistence", "sweep_share", "wide_bps", "deep_levels", "deep_bps"):  # fmt: skip
+                 "burst_branching", "burst_tau_s", "zone_bps", "informed_share",
+                 "sign_persistence", "sweep_share", "wide_bps", "deep_levels", "deep_bps"):  # fmt: skip
         p[name] = getattr(model, name)
     p["rate_per_s"] = rate_per_s
     p["vol_per_sqrt_s"] = p["ref_vol_per_sqrt_s"] = model.vol_bps * 1e-4
@@ -193,7 +193,16 @@ def kernel_arrays(
             even_quantiles(model.move_bps, columns),
         ]
     )
-    return p, rates, np.array(model.queue_notional) / lot_value, marks
+    edges = np.array(model.queue_notional) / lot_value
+    return p, rates, edges, _leans(model.lean_market, model.lean_limit), marks
+
+
+def _leans(market: float, limit: float) -> np.ndarray:
+    """``leans`` of `flow.simulate`: exp(lean z) and exp(-lean z), over their mean for z even over (-1, 1)."""
+    z = np.arange(-flow.LEAN_STEPS, flow.LEAN_STEPS + 1) / flow.LEAN_STEPS
+    columns = [np.exp(sign * lean * z) for lean in (market, limit) for sign in (1.0, -1.0)]
+    means = [math.sinh(lean) / lean if lean > 1e-9 else 1.0 for lean in (market, market, limit, limit)]
+    return np.ascontiguousarray(np.stack(columns, axis=1) / means)
 
 
 def even_quantiles(values: tuple[float, ...], columns: int) -> np.ndarray:

@@ -59,7 +59,7 @@ class Playback:
         self._recorded: Iterator[np.ndarray] | None = None
 
     def next(self) -> np.ndarray | None:
-        """The next ``EVENT[<= CHUNK_ROWS]`` in processing order, None behind the last one."""
+        """The next ``EVENT[<= CHUNK_ROWS]`` in processing order, valid until the next call; None behind the last one."""
         if self._simulation is not None:
             chunk = self._simulation.next()
         else:
@@ -96,6 +96,7 @@ class _Simulation:
         self._incidents = incidents
         self._quality = source.quality
         self._begun = self._one_sided = self._ended = False
+        self._out = np.zeros(self._room(), EVENT)
 
     def state(self) -> dict[str, np.ndarray]:
         flags = np.array([self._begun, self._one_sided, self._ended])
@@ -110,7 +111,7 @@ class _Simulation:
         if self._ended:
             return None
         stream = self._stream
-        out = np.zeros(self._room(), EVENT)
+        out = self._out[: self._room()]
         n = 0
         if not self._begun:
             n = _put(out, 0, stream.book_rows(self._lot_size, self._start_ns, self._start_ns))

@@ -61,6 +61,7 @@ class SimulatedStream:
     counts: np.ndarray
     rates: np.ndarray
     edges: np.ndarray
+    leans: np.ndarray
     marks: np.ndarray
 
     @property
@@ -89,6 +90,7 @@ class SimulatedStream:
                 self.counts,
                 self.rates,
                 self.edges,
+                self.leans,
                 self.marks,
                 self.latency_ms[None, :],
                 until_ns,
@@ -223,14 +225,15 @@ def new_stream(
     arrays: KernelArrays, price_ticks: float, start_ns: int, rng: np.ndarray, latency_ms: np.ndarray
 ) -> SimulatedStream:
     """A stream before its first message; all arrays are copied."""
-    params, rates, edges, marks = (array.copy() for array in arrays)
+    params, rates, edges, leans, marks = (array.copy() for array in arrays)
     ticks = math.floor(price_ticks) + 0.5
     state = np.zeros(1, flowclock.FLOW_STATE)
     for name in ("exch_ns", "local_ns", "vol_ns", "latency_ns"):
         state[name] = start_ns
     state["efficient_ticks"] = state["reference_ticks"] = ticks
+    state["zone_ticks"] = np.maximum(1.0, params["zone_bps"] * 1e-4 * ticks)
+    state["per_zone"] = 1.0 / state["zone_ticks"]
     state["half_ticks"] = 0.5 + params["wide_bps"] * 1e-4 * ticks
-    state["spare"] = np.nan
     # The first message comes after the volatility has moved once; until then these hold.
     state["sigma"], state["scale"], state["pace"] = params["vol_per_sqrt_s"], 1.0, params["rate_per_s"]
     levels = np.arange(DEPTH // 2)
@@ -243,17 +246,14 @@ def new_stream(
         lots[d, 0] = max(1.0, float(np.rint(np.median(edges)))) if len(edges) else lots[d, 1]
     counts = np.full(2, len(levels), np.int64)
     return SimulatedStream(
-        params, latency_ms.copy(), state, rng.copy(), keys, lots, counts, rates, edges, marks
+        params, latency_ms.copy(), state, rng.copy(), keys, lots, counts, rates, edges, leans, marks
     )
 
 
 def seeded(seed: int, symbol: str, start_ns: int) -> np.ndarray:
-    """Generator state from what identifies the stream; inside the ranges that KISS asks for."""
+    """Generator state from what identifies the stream: a counter and its odd step, both of 64 bits."""
     digest = hashlib.sha256(f"{seed}|{symbol}|{start_ns}".encode()).digest()
-    words = np.frombuffer(digest[:16], "<u4").astype(np.int64)
-    words[1] = max(1, words[1])
-    words[3] = 1 + words[3] % 698_769_067
-    return words
+    return np.frombuffer(digest[:16], "<u8").astype(np.uint64) | np.array([0, 1], np.uint64)
 
 
 def _listing(symbol: str, declared: Instrument | None, preset: FlowModel | None) -> tuple[float, Instrument]:
@@ -294,7 +294,7 @@ def _arrays(
     model: FlowModel, regime: str, rate_per_s: float, price: float, instrument: Instrument
 ) -> KernelArrays:
     """Kernel arrays of a market in a regime."""
-    params, rates, edges, marks = kernel_arrays(
+    params, rates, edges, leans, marks = kernel_arrays(
         model,
         price=price,
         tick_size=instrument.tick_size,
@@ -309,4 +309,4 @@ def _arrays(
     params["burst_branching"] = np.minimum(0.9, params["burst_branching"] * times["burst"])
     for row in (flow.LIMIT, flow.DEEP):
         marks[row] *= times["size"]
-    return params, rates, edges, marks
+    return params, rates, edges, leans, marks
