@@ -19,12 +19,12 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from mmlib.engine.orphan import end_with_parent
 from mmlib.engine.processes import reuse_fork_server
+from mmlib.workflow.light import light_jsonschema
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PROVISIONER = "finishline-forked"
@@ -66,6 +66,8 @@ def imported(notebook: Path) -> list[str]:
 
 def _code(notebook: Path) -> Iterator[list[ast.stmt]]:
     """Statements of each cell of code that is plain Python."""
+    with light_jsonschema():
+        import nbformat
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except Exception:  # whatever a damaged notebook makes nbformat raise; its execution will name it

@@ -8,14 +8,9 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def light_jsonschema() -> Iterator[None]:
-    """Keep jsonschema from loading its IRI grammar (two seconds) while something first imports it.
-
-    jsonschema treats ``rfc3987_syntax`` as optional and no schema of ours uses that format; afterwards the
-    package can be imported normally again.
-    """
-    name = "rfc3987_syntax"
-    if name in sys.modules or "jsonschema" in sys.modules:
+def absent(name: str) -> Iterator[None]:
+    """Let a module that others treat as optional be missing for them; afterwards it can be imported normally again."""
+    if name in sys.modules:
         yield
         return
     sys.modules[name] = None  # type: ignore[assignment]  # documented meaning: importing it raises ImportError
@@ -23,3 +18,13 @@ def light_jsonschema() -> Iterator[None]:
         yield
     finally:
         sys.modules.pop(name, None)
+
+
+@contextmanager
+def light_jsonschema() -> Iterator[None]:
+    """Keep jsonschema from loading its IRI grammar (two seconds) while something first imports it.
+
+    No schema of ours uses that format.
+    """
+    with absent("rfc3987_syntax"):
+        yield

@@ -11,8 +11,12 @@ import sys
 from contextlib import suppress
 
 from mmlib.workflow.kernels import NAMES_ENV
-from mmlib.workflow.light import light_jsonschema
+from mmlib.workflow.light import absent, light_jsonschema
 
+with absent("debugpy"):  # no debugger is ever attached to a kernel that runs a notebook by itself
+    import ipykernel.debugger
+    import ipykernel.ipkernel
+    import ipykernel.zmqshell  # noqa: F401
 with light_jsonschema():
     for _name in os.environ.get(NAMES_ENV, "").split():
         with suppress(Exception):

@@ -187,6 +187,7 @@ def _execute(ws: Path, item: Planned, output: Path, run_id: str, tell: Callable[
             cwd=str(ws),
             on_cell_start=cell_starts,
             config=_kernel_config(),
+            shutdown_kernel="immediate",  # the notebook is done or given up: there is nothing to wait for
         )
     except papermill.PapermillExecutionError as exc:
         code = BAD_INPUT if exc.ename == UserError.__name__ else FAILED
