@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -36,6 +37,9 @@ def test_imports_of_a_notebook_are_found_whatever_its_cells_hold(tmp_path: Path)
         name for path in sorted((ROOT / "notebooks").glob("0*.ipynb")) for name in kernels.imported(path)
     ]
     assert {"mmlib.engine.session", "mmlib.figures.readiness", "mmlib.workflow.record"} <= set(shipped)
+    assert all(
+        importlib.util.find_spec(name) for name in kernels._LATER
+    )  # a wrong one would be left out in silence
 
 
 @pytest.mark.slow

@@ -31,6 +31,15 @@ PROVISIONER = "finishline-forked"
 """Name in a kernel's specification that has it started here."""
 NAMES_ENV = "FINISHLINE_PRELOAD"
 """Names of the modules to import ahead, separated by blanks."""
+_LATER = (
+    "ipykernel.kernelapp",
+    "papermill",
+    "arch.bootstrap",
+    "statsmodels.regression.linear_model",
+    "duckdb",
+    "pyarrow.parquet",
+)
+"""What is imported only where it is needed: by the runner, by kernels, by modules of ours."""
 _NAME = "finishline-kernel"
 _LOOK_S = 0.01
 
@@ -47,7 +56,7 @@ def prepare(notebooks: Iterable[Path]) -> None:
     Only the first call of a process decides what is imported ahead; a kernel imports what is missing itself.
     """
     names = {name for notebook in notebooks for name in imported(notebook)}
-    os.environ[NAMES_ENV] = " ".join(("ipykernel.kernelapp", "papermill", *sorted(names)))
+    os.environ[NAMES_ENV] = " ".join((*_LATER, *sorted(names)))
     CONTEXT.set_forkserver_preload(["mmlib.workflow.preload"])
     forkserver.ensure_running()
 

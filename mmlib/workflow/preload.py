@@ -5,6 +5,8 @@ A module that cannot be imported is left to the notebook that asks for it, which
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -13,6 +15,7 @@ from contextlib import suppress
 from mmlib.workflow.kernels import NAMES_ENV
 from mmlib.workflow.light import absent, light_jsonschema
 
+gc.disable()  # nothing is thrown away here
 with absent("debugpy"):  # no debugger is ever attached to a kernel that runs a notebook by itself
     import ipykernel.debugger
     import ipykernel.ipkernel
@@ -21,7 +24,8 @@ with light_jsonschema():
     for _name in os.environ.get(NAMES_ENV, "").split():
         with suppress(Exception):
             importlib.import_module(_name)
-if "mmlib.core.histogram" in sys.modules:
-    sys.modules["mmlib.core.histogram"].Histogram(
-        [1.0]
-    )  # numba reads its libraries when it loads the first kernel
+if "mmlib.core.histogram" in sys.modules:  # numba reads its libraries when it loads the first kernel
+    sys.modules["mmlib.core.histogram"].Histogram([1.0])
+gc.enable()
+gc.freeze()  # what is there stays: looking at it again would copy its pages into every kernel
+atexit.register(gc.unfreeze)
