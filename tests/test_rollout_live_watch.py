@@ -36,14 +36,24 @@ from tests.live_fixtures import SYMBOLS, loopback
 SPEED = 60.0
 START_NS = 1_736_899_200_000_000_000
 HARMFUL = {
-    "adaptive_spread": {"enabled": True, "min_spread_bps": 0.01, "max_spread_bps": 0.02},  # B sits at the touch,
+    "adaptive_spread": {
+        "enabled": True,
+        "min_spread_bps": 0.01,
+        "max_spread_bps": 0.02,
+    },  # B sits at the touch,
     "queue_aware": {"enabled": True},
-    "quoting": {"base_spread_bps": 60.0, "order_notional": 1000.0, "max_inventory_notional": 1000.0},  # A is not reached
+    "quoting": {
+        "base_spread_bps": 60.0,
+        "order_notional": 1000.0,
+        "max_inventory_notional": 1000.0,
+    },  # A is not reached
     "inventory_skew": {"enabled": False},
     "taker_cap": {"enabled": False},  # and B takes whenever it has reached its limit
     "risk_guards": {"enabled": False},
     "circuit_breaker": {"enabled": False},
-    "pipeline": {"deadline_ms": 900_000},  # this clock makes seconds of milliseconds: durations are not judged here
+    "pipeline": {
+        "deadline_ms": 900_000
+    },  # this clock makes seconds of milliseconds: durations are not judged here
     "md_cache": {"ttl_ms": 60_000},
 }
 
@@ -140,5 +150,7 @@ def test_a_harmful_arm_is_taken_back_inside_the_running_session(
     text = report_of(ws, feeds, watch)
     assert text.startswith("# A/B at 10 %\n\n**ROLL BACK.**")
     assert "adaptive_spread.enabled: True -> False" in text
-    again = run_session(SessionSpec(f"recording:{raw}", SYMBOLS, ("A", "B"), 900.0, seed=3), config, ws / "again")
+    again = run_session(
+        SessionSpec(f"recording:{raw}", SYMBOLS, ("A", "B"), 900.0, seed=3), config, ws / "again"
+    )
     assert fills_of(again.feeds) == fills_of(feeds)
