@@ -92,9 +92,18 @@ class Entry:
     quarantine: Path
     facts: Facts
 
-    def table(self, columns: list[str] | None = None) -> pa.Table:
-        """All rows, or some columns of them."""
-        return pq.read_table(self.parquet, columns=columns)
+    def table(
+        self,
+        columns: list[str] | None = None,
+        between_ns: tuple[int | None, int | None] = (None, None),
+    ) -> pa.Table:
+        """All rows, or some columns of them, or those of a half-open range of ``ts``, whose ends may be open."""
+        bounds = [
+            ("ts", op, pa.scalar(at, pa.timestamp("ns")))
+            for op, at in zip((">=", "<"), between_ns, strict=True)
+            if at is not None
+        ]
+        return pq.read_table(self.parquet, columns=columns, filters=bounds or None)
 
     def bad_lines(self) -> list[dict[str, Any]]:
         """The quarantine: file, line, reason, text of each."""

@@ -82,8 +82,11 @@ def read_feeds(
     """
     lower, upper = _range(start, end)
     with open_feeds(directory, kind, start=start, end=end, cache_dir=cache_dir) as entries:
+        # A fill that stands in two files may have two times; a repeated tick has one, so what lies outside is not needed.
+        span = (lower, upper) if kind == "ticks" else (None, None)
+        span_ns = (span[0].value if span[0] else None, span[1].value if span[1] else None)
         frames = [
-            table_frame(kind, entry.table()).assign(_file=np.int32(number))
+            table_frame(kind, entry.table(between_ns=span_ns)).assign(_file=np.int32(number))
             for number, entry in enumerate(entries)
         ]
         merged = (

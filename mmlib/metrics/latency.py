@@ -33,6 +33,10 @@ _SERIES = (
     *("taker_share_pct", "slippage_bps", "net_bps"),
 )
 _COUNTS = ("n_ticks", "n_fills")
+_MINUTE_COLUMNS = (
+    *("symbol", "arm", "ts", "cache_hit", "deadline_miss", "tick_total_ms", "fetch_md_ms", "errors"),
+    *("breaker_open", "guard_level", "rss_mb", "mid", "inventory"),
+)
 
 
 def stage_histograms(ticks: pd.DataFrame) -> dict[str, Histogram]:
@@ -108,7 +112,7 @@ def minute_series(ticks: pd.DataFrame, fills: pd.DataFrame, interval_s: float = 
     grid = Grid.spanning(ticks, fills, step_ns=step_ns)
     parts = []
     if grid is not None:
-        for symbol, arm, (t, f) in groups(ticks, fills):
+        for symbol, arm, (t, f) in groups(ticks[list(_MINUTE_COLUMNS)], fills):
             columns = _tick_columns(grid.bins(ns(t["ts"])), t, interval_s) | _money_columns(
                 grid, t, f, interval_s
             )

@@ -65,7 +65,10 @@ class Ledger:
 
 def ledgers(ticks: pd.DataFrame, fills: pd.DataFrame) -> list[Ledger]:
     """A ledger for every symbol and arm of the two feed frames."""
-    return [ledger_of(symbol, arm, t, f) for symbol, arm, (t, f) in groups(ticks, fills)]
+    marks = ticks[
+        ["symbol", "arm", "ts", "mid", "inventory"]
+    ]  # all that is needed of what may be millions of rows
+    return [ledger_of(symbol, arm, t, f) for symbol, arm, (t, f) in groups(marks, fills)]
 
 
 def ledger_of(symbol: str, arm: str, ticks: pd.DataFrame, fills: pd.DataFrame) -> Ledger:

@@ -37,13 +37,22 @@ def decompose(
         gross_bps, slippage_bps, fees_bps, inventory_bps, net_bps, taker_share_pct, priced_pct. Without fills all
         ratios are NaN; gross_bps and slippage_bps are NaN when less than 99 % of the notional has both mids.
     """
+    return grouped(amounts(ticks, fills), by)
+
+
+def amounts(ticks: pd.DataFrame, fills: pd.DataFrame) -> pd.DataFrame:
+    """The sums behind `decompose`, one row a symbol and arm; hand them to `grouped`, as often as is needed."""
     rows = []
     for ledger in ledgers(ticks, fills):
         one_bin = np.zeros(len(ledger.ts_ns), np.int64), np.zeros(len(ledger.fill_ts_ns), np.int64)
         sums = {name: values[0] for name, values in money_sums(ledger, *one_bin, size=1).items()}
         rows.append({"symbol": ledger.symbol, "arm": ledger.arm, **sums})
     table = pd.DataFrame(rows, columns=["symbol", "arm", *_SUMS])
-    table = table.astype({name: "int64" if name == "n_fills" else "float64" for name in _SUMS})
+    return table.astype({name: "int64" if name == "n_fills" else "float64" for name in _SUMS})
+
+
+def grouped(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """`amounts` added up over what ``by`` does not name, with the ratios; see `decompose`."""
     if by:
         table = table.groupby(list(by), as_index=False)[list(_SUMS)].sum(skipna=False)
     elif len(table):

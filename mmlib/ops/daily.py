@@ -18,7 +18,7 @@ from mmlib.feeds.schema import FILE_STEM
 from mmlib.gates.evaluate import GateResult, Measurement, evaluate, evaluate_grouped, not_evaluated
 from mmlib.gates.spec import Gate, GateBook
 from mmlib.metrics.latency import error_events, minute_series, stage_histograms, stage_percentiles
-from mmlib.metrics.money import decompose
+from mmlib.metrics.money import amounts, grouped
 from mmlib.ops import day_tables
 from mmlib.ops.actions import NO_TICKS, actions, of_alerts
 from mmlib.ops.error_codes import error_codes
@@ -66,6 +66,9 @@ class Day:
     def of_day(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows of the day itself."""
         end = self.start + pd.Timedelta(days=1)
+        if frame["ts"].is_monotonic_increasing:  # as read; the rows need not be copied
+            first, last = frame["ts"].searchsorted([self.start, end])
+            return frame.iloc[first:last].reset_index(drop=True)
         return frame[(frame["ts"] >= self.start) & (frame["ts"] < end)].reset_index(drop=True)
 
 
@@ -109,13 +112,20 @@ class DailySummary:
     figures: Figures
 
 
-def load_day(directory: Path, day: str | date = "latest", *, quarantine: Path | None = None) -> Day:
+def load_day(
+    directory: Path,
+    day: str | date = "latest",
+    *,
+    quarantine: Path | None = None,
+    cache_dir: Path | None = None,
+) -> Day:
     """Read one day of feeds and the hour before it.
 
     Args:
         directory: a feeds directory; a missing or empty one gives a day without data.
         day: a date, ``YYYY-MM-DD``, or ``latest`` for the last day that has a tick file (today when none has).
         quarantine: where lines that cannot be read are kept, see ``read_feeds``.
+        cache_dir: where feeds are kept as Parquet, see ``read_feeds``.
 
     Raises:
         UserError: no such date, or a directory that cannot be read.
@@ -123,10 +133,19 @@ def load_day(directory: Path, day: str | date = "latest", *, quarantine: Path | 
     wanted = day if isinstance(day, date) else parse_date(day, directory)
     start = datetime.combine(wanted, time(), UTC)
     begin, end = start - LEAD, start + timedelta(days=1)
-    ticks = read_feeds(directory, "ticks", start=begin, end=end, quarantine_dir=quarantine)
-    fills = read_feeds(directory, "fills", start=begin, end=end, quarantine_dir=quarantine)
+    ticks, fills = (
+        read_feeds(directory, kind, start=begin, end=end, quarantine_dir=quarantine, cache_dir=cache_dir)
+        for kind in ("ticks", "fills")
+    )
     bad = len(ticks.quarantine) + len(fills.quarantine)
-    return Day(wanted, ticks.frame, fills.frame, bad, (*ticks.files, *fills.files))
+    return Day(
+        wanted, _grouped_fast(ticks.frame), _grouped_fast(fills.frame), bad, (*ticks.files, *fills.files)
+    )
+
+
+def _grouped_fast(frame: pd.DataFrame) -> pd.DataFrame:
+    """Symbol and arm as categories: a day is grouped by them a dozen times."""
+    return frame.astype({"symbol": "category", "arm": "category"})
 
 
 def parse_date(text: str, directory: Path) -> date:
@@ -169,7 +188,8 @@ def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) ->
     ticks, fills = day.of_day(day.ticks), day.of_day(day.fills)
     minutes = minute_series(day.ticks, day.fills)
     minutes = day.of_day(minutes) if len(minutes) else minutes
-    totals = _totals(ticks, fills)
+    money = amounts(ticks, fills)
+    totals = _totals(len(ticks), money)
     gates = book.step("daily")
     results = tuple(_evaluate(gate, totals, minutes, day) for gate in gates)
     fired = firings(minutes, book if len(minutes) else [])
@@ -185,7 +205,7 @@ def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) ->
     todo = [NO_TICKS, *of_alerts(fired)]
     if len(ticks):
         todo = actions(results, gates, fired, up, failed, codes, day.quarantined)
-    best, worst = day_tables.symbol_ranking(decompose(ticks, fills, by=("symbol",)))
+    best, worst = day_tables.symbol_ranking(grouped(money, ("symbol",)))
     return DailySummary(
         date=day.date,
         health=health,
@@ -195,7 +215,7 @@ def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) ->
         uptime=up,
         stages=stage_percentiles(ticks, by=("symbol",)),
         cache=day_tables.cache(ticks),
-        edge=decompose(ticks, fills),
+        edge=grouped(money, ("symbol", "arm")),
         guards=day_tables.guards(ticks),
         errors=failed,
         memory=day_tables.memory(ticks, minutes),
@@ -249,14 +269,14 @@ def _sums(
     return counted | {name: value for name, value in money.items() if np.isfinite(value)}
 
 
-def _totals(ticks: pd.DataFrame, fills: pd.DataFrame) -> dict[str, float]:
+def _totals(n_ticks: int, money: pd.DataFrame) -> dict[str, float]:
     """Totals over symbols and arms; the ratios are NaN without a fill."""
     found = {name: float("nan") for name in _TOTALS} | {
-        "n_ticks": float(len(ticks)),
+        "n_ticks": float(n_ticks),
         "n_fills": 0.0,
         "notional": 0.0,
     }
-    for row in decompose(ticks, fills, by=()).to_dict("records"):
+    for row in grouped(money, ()).to_dict("records"):
         found |= {name: float(row[name]) for name in _TOTALS}
     return found
 

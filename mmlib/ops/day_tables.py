@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -29,7 +32,7 @@ def uptime(ticks: pd.DataFrame, day_s: float = 86_400.0) -> pd.DataFrame:
         its share of the day: before the first tick and after the last the bot was not up either).
     """
     rows = []
-    for (symbol, arm), part in ticks.groupby(KEYS, observed=True):
+    for (symbol, arm), part in _parts(ticks, "ts"):
         ts = part["ts"].sort_values()
         steps = ts.diff().dt.total_seconds().to_numpy()[1:]
         usual = float(np.median(steps)) if len(steps) else 0.0
@@ -52,7 +55,7 @@ def cache(ticks: pd.DataFrame) -> pd.DataFrame:
         symbol, arm, n, hit_ratio (0..1), used_stale_pct, cache_age_p50_ms, cache_age_p95_ms, deadline_miss_pct.
     """
     rows = []
-    for (symbol, arm), part in ticks.groupby(KEYS, observed=True):
+    for (symbol, arm), part in _parts(ticks, "cache_age_ms", "cache_hit", "used_stale", "deadline_miss"):
         age = part["cache_age_ms"].to_numpy(dtype=np.float64)
         histogram = Histogram()
         histogram.add(age[np.isfinite(age)])
@@ -70,8 +73,8 @@ def guards(ticks: pd.DataFrame) -> pd.DataFrame:
         symbol, arm, soft_pct, hard_pct (share of ticks), soft_triggers, hard_triggers (changes into the level).
     """
     rows = []
-    for (symbol, arm), part in ticks.sort_values("ts").groupby(KEYS, observed=True):
-        level = part["guard_level"].to_numpy()
+    for (symbol, arm), part in _parts(ticks, "ts", "guard_level"):
+        level = part.sort_values("ts")["guard_level"].to_numpy()
         counts = []
         for wanted in (GuardLevel.SOFT, GuardLevel.HARD):
             at = level == wanted
@@ -88,7 +91,8 @@ def errors(ticks: pd.DataFrame) -> pd.DataFrame:
         start, NaT without errors), openings, longest_open_s (from its first open tick to its last), open_ticks_pct.
     """
     rows = []
-    for (symbol, arm), part in ticks.sort_values("ts").groupby(KEYS, observed=True):
+    for (symbol, arm), unsorted in _parts(ticks, "ts", "errors", "breaker_open"):
+        part = unsorted.sort_values("ts")
         by_minute = part.groupby(part["ts"].dt.floor("min"))["errors"].sum()
         total = int(part["errors"].sum())
         worst_at = by_minute.idxmax() if total else pd.NaT
@@ -108,7 +112,7 @@ def memory(ticks: pd.DataFrame, minutes: pd.DataFrame) -> pd.DataFrame:
     Returns:
         first_mb, last_mb, lowest_mb, highest_mb, steepest_mb_per_h (trailing hour; NaN before a full hour).
     """
-    rss = ticks.sort_values("ts")["rss_mb"].dropna()
+    rss = ticks[["ts", "rss_mb"]].sort_values("ts")["rss_mb"].dropna()
     names = ["first_mb", "last_mb", "lowest_mb", "highest_mb", "steepest_mb_per_h"]
     if rss.empty:
         return pd.DataFrame(columns=names)
@@ -130,6 +134,11 @@ def symbol_ranking(edge: pd.DataFrame, *, top: int = 5, bottom: int = 3) -> tupl
     best = ranked.head(min(top, (len(ranked) + 1) // 2))
     worst = ranked.iloc[len(best) :].tail(bottom).iloc[::-1].reset_index(drop=True)
     return best, worst
+
+
+def _parts(ticks: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """((symbol, arm), some columns of its rows): the others of what may be millions of rows are not copied."""
+    return iter(ticks[[*KEYS, *columns]].groupby(KEYS, observed=True))
 
 
 def _starts(at: np.ndarray) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 import pandas as pd
@@ -14,6 +15,7 @@ from mmlib.feeds.foreign import opened
 
 UNCODED = "no code"
 _KEY = b'"error_codes"'
+_BLOCK = 1 << 20
 _CODE = re.compile(r"[A-Z0-9_]{1,64}")
 KEYS = ["symbol", "arm"]
 
@@ -57,9 +59,7 @@ def _counted(files: Iterable[Path], first_ns: int, last_ns: int) -> dict[tuple[s
     found: dict[tuple[str, str], Counter[str]] = {}
     for path in files:
         with opened(path) as handle:
-            for line in handle:
-                if _KEY not in line:
-                    continue
+            for line in _lines_with(_KEY, handle):
                 try:
                     row = orjson.loads(line)
                     at = to_ns(row["ts"])
@@ -72,3 +72,14 @@ def _counted(files: Iterable[Path], first_ns: int, last_ns: int) -> dict[tuple[s
                 if sum(good.values()) <= most:
                     found.setdefault(key, Counter()).update(good)
     return found
+
+
+def _lines_with(key: bytes, handle: BinaryIO) -> Iterator[bytes]:
+    """The lines that hold a text. Few do, so whole blocks without it are passed over."""
+    rest = b""
+    while block := handle.read(_BLOCK):
+        whole, end, rest = (rest + block).rpartition(b"\n")
+        if end and key in whole:
+            yield from (line for line in whole.split(b"\n") if key in line)
+    if key in rest:
+        yield rest

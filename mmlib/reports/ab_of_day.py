@@ -65,7 +65,13 @@ class StageOfDay:
 
 
 def stages_of(
-    ws: Path, day: date, book: GateBook, records: Mapping[str, Recorded], *, home: Path
+    ws: Path,
+    day: date,
+    book: GateBook,
+    records: Mapping[str, Recorded],
+    *,
+    home: Path,
+    cache_dir: Path | None = None,
 ) -> list[StageOfDay]:
     """Look at every A/B stage.
 
@@ -76,11 +82,12 @@ def stages_of(
         day: the day that is reported.
         records: of the steps that ran, by key.
         home: the feeds that the day itself is judged on; what is judged there already is not told twice.
+        cache_dir: where feeds are kept as Parquet.
 
     Raises:
         UserError: feeds that cannot be read.
     """
-    return [_stage_of(ws, stage, day, book, records.get(stage), home) for stage in STAGES]
+    return [_stage_of(ws, stage, day, book, records.get(stage), home, cache_dir) for stage in STAGES]
 
 
 def fired_in(stages: Sequence[StageOfDay]) -> pd.DataFrame:
@@ -101,14 +108,20 @@ def stage_gates(stages: Sequence[StageOfDay]) -> list[tuple[str, Table]]:
 
 
 def _stage_of(
-    ws: Path, stage: str, day: date, book: GateBook, record: Recorded | None, home: Path
+    ws: Path,
+    stage: str,
+    day: date,
+    book: GateBook,
+    record: Recorded | None,
+    home: Path,
+    cache_dir: Path | None,
 ) -> StageOfDay:
     nothing = pd.DataFrame(columns=COLUMNS)
     if record is None:
         return StageOfDay(stage, "", Status.NO_DATA, "It has not run.", (), nothing)
     feeds = _feeds(ws, stage, record)
     days = days_with_feeds(feeds)
-    loaded = load_day(feeds, day) if day in days else None
+    loaded = load_day(feeds, day, cache_dir=cache_dir) if day in days else None
     ticks = loaded.of_day(loaded.ticks) if loaded is not None else ()
     if loaded is None or not len(ticks):
         where = f"its ticks are of {days[0]} to {days[-1]}" if days else f"no ticks in {feeds.name}"
