@@ -28,6 +28,7 @@ from mmlib.gates.evaluate import (
     satisfied,
 )
 from mmlib.gates.spec import Gate, GateBook, read_gates
+from mmlib.gates.sustained import fires
 
 MIN = 60_000_000_000
 T0 = 1_736_899_200_000_000_000  # 2025-01-15T00:00:00Z
@@ -245,6 +246,9 @@ def test_the_monitor_fires_if_and_only_if_the_series_does(values: list[float], m
     monitor = Monitor(g)
     fired = [monitor.update(int(t), v) for t, v in zip(ts, array, strict=True)]
     assert any(fired) == (evaluate_series(g, ts, array).status is Status.FAIL)
+    quiet = np.zeros_like(array)
+    assert fires(g, ts, np.array([quiet, array])).tolist() == [False, any(fired)]
+    assert not fires(stop(for_s=60.0 * minutes_for, unmet="INCONCLUSIVE"), ts, array[None]).any()
 
 
 def test_the_monitor_shows_since_when() -> None:

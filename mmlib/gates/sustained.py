@@ -47,8 +47,7 @@ def find_runs(gate: Gate, ts_ns: np.ndarray, values: np.ndarray) -> tuple[list[R
         ValueError: shapes differ or times do not rise.
     """
     values = np.asarray(values, dtype=np.float64)
-    marks = np.where(np.isnan(values), windows.MISSING, violates(gate, values)).astype(np.int8)
-    rows, gaps = windows.sustained_runs(ts_ns, marks, round(gate.interval_s * 1e9), round(gate.for_s * 1e9))
+    rows, gaps = _runs(gate, ts_ns, _marks(gate, values))
     runs = [
         Run(
             start_ns=int(ts_ns[first]),
@@ -59,6 +58,26 @@ def find_runs(gate: Gate, ts_ns: np.ndarray, values: np.ndarray) -> tuple[list[R
         for first, last, fired in rows.tolist()
     ]
     return runs, gaps
+
+
+def fires(gate: Gate, ts_ns: np.ndarray, series: np.ndarray) -> np.ndarray:
+    """Whether a sustained gate FAILs each row of ``float64[stages, n]``, ``bool[stages]``, as ``evaluate_series`` decides it.
+
+    Raises:
+        ValueError: as ``find_runs``.
+    """
+    fired = [bool((_runs(gate, ts_ns, row)[0][:, 2] >= 0).any()) for row in _marks(gate, series)]
+    return np.array(fired, bool) & (gate.unmet_status is Status.FAIL)
+
+
+def _marks(gate: Gate, values: np.ndarray) -> np.ndarray:
+    """Each value's mark, ``int8`` of the same shape: missing, fine or violating."""
+    return np.where(np.isnan(values), windows.MISSING, violates(gate, values)).astype(np.int8)
+
+
+def _runs(gate: Gate, ts_ns: np.ndarray, marks: np.ndarray) -> tuple[np.ndarray, int]:
+    """``windows.sustained_runs`` with the gate's interval and duration."""
+    return windows.sustained_runs(ts_ns, marks, round(gate.interval_s * 1e9), round(gate.for_s * 1e9))
 
 
 def evaluate_series(

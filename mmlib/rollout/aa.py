@@ -15,6 +15,7 @@ import pandas as pd
 
 from mmlib._io import UserError, read_json, sha256_json, write_json
 from mmlib.gates.spec import Gate, GateBook
+from mmlib.gates.sustained import fires
 from mmlib.inference.rates import binomial_rate, rate_of
 from mmlib.metrics.money import bucket_money
 from mmlib.rollout.experiment import Experiment
@@ -24,7 +25,6 @@ from mmlib.rollout.synthetic import (
     Outcomes,
     acceptance,
     draw_stages,
-    fires,
     harm_known,
     trailing_sum,
 )

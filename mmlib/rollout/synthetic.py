@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmlib.dtypes import Status
-from mmlib.gates.evaluate import Measurement, evaluate_comparison, evaluate_series, violates
+from mmlib.gates.evaluate import Measurement, evaluate_comparison, violates
 from mmlib.gates.spec import Gate
+from mmlib.gates.sustained import fires
 from mmlib.inference.student import t_sequence
 from mmlib.rollout.experiment import ALPHA, MIN_BUCKETS
 
@@ -101,11 +102,6 @@ def judge_minutes(book: Mapping[str, Gate], net: np.ndarray, slippage: np.ndarra
         fires(guard, ts, _trailing_mean(slippage)),
         *acceptance(book["ab.accept.net"], by_hour[0], hours),
     )
-
-
-def fires(gate: Gate, ts_ns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Whether a sustained gate fires in each row of ``float64[stages, minutes]``, ``bool[stages]``."""
-    return np.array([evaluate_series(gate, ts_ns, row).status is Status.FAIL for row in rows], bool)
 
 
 def harm_known(buckets: np.ndarray, planned: int, known: np.ndarray) -> np.ndarray:

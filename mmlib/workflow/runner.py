@@ -204,11 +204,13 @@ def _execute(ws: Path, item: Planned, output: Path, run_id: str, tell: Callable[
 
 
 def _kernel_config() -> Any:
-    """Encrypt the loopback traffic of the kernel where ZeroMQ can, which also spares a warning in every run."""
+    """Our client, and encrypted loopback traffic where ZeroMQ can, which also spares a warning in every run."""
     import zmq
     from traitlets.config import Config
 
-    return Config({"KernelManager": {"transport_encryption": "auto" if zmq.has("curve") else "disabled"}})
+    encryption = "auto" if zmq.has("curve") else "disabled"
+    client = f"{kernels.__name__}.{kernels.Client.__name__}"
+    return Config({"KernelManager": {"transport_encryption": encryption, "client_class": client}})
 
 
 def _count_cells(item: Planned) -> int:
