@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmlib._io import UserError
+from mmlib._io import UserError, shipped_dir
 from mmlib.workflow.arguments import parser
 
 
@@ -134,6 +134,11 @@ def _execute(
     resume: bool = False,
     go_on: bool = False,
 ) -> int:
+    from mmlib.workflow import ahead
+    from mmlib.workflow.steps import get_step
+
+    # before our own imports, which take a second as well
+    ahead.prepare(shipped_dir("notebooks") / f"{get_step(key).notebook}.ipynb" for key in keys)
     from mmlib.engine.realtime.options import RESUME_ENV
     from mmlib.workflow import verbs
     from mmlib.workflow.provenance import COMMAND_ENV

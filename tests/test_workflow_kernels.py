@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mmlib.workflow import kernels
+from mmlib.workflow import ahead
 from mmlib.workflow.manifest import OK, Planned
 from mmlib.workflow.order import run_steps
 from mmlib.workflow.steps import get_step
@@ -31,14 +31,14 @@ def test_imports_of_a_notebook_are_found_whatever_its_cells_hold(tmp_path: Path)
         "x = 1",
     ]
     path = write_notebook(tmp_path / "a.ipynb", cells)
-    names = kernels.imported(path)
+    names = ahead.imported(path)
     assert {"os", "pandas", "mmlib.figures", "mmlib.figures.ab", "mmlib.figures.gates"} == set(names)
     shipped = [
-        name for path in sorted((ROOT / "notebooks").glob("0*.ipynb")) for name in kernels.imported(path)
+        name for path in sorted((ROOT / "notebooks").glob("0*.ipynb")) for name in ahead.imported(path)
     ]
     assert {"mmlib.engine.session", "mmlib.figures.readiness", "mmlib.workflow.record"} <= set(shipped)
     assert all(
-        importlib.util.find_spec(name) for name in kernels._LATER
+        importlib.util.find_spec(name) for name in ahead.LATER
     )  # a wrong one would be left out in silence
 
 
@@ -47,7 +47,7 @@ def test_a_kernel_has_the_environment_and_directory_of_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of the moment, though the process that forks it began with others; and a module that is missing harms nobody."""
-    kernels.prepare([write_notebook(tmp_path / "other.ipynb", ["import no_such_module"])])
+    ahead.prepare([write_notebook(tmp_path / "other.ipynb", ["import no_such_module"])])
     monkeypatch.setenv("FINISHLINE_TEST_WORD", "first")
     for word in ("first", "second"):
         ws = tmp_path / word
@@ -107,5 +107,5 @@ def test_a_fork_server_that_was_killed_is_replaced(tmp_path: Path) -> None:
 
 def test_a_notebook_that_is_none_does_not_hinder(tmp_path: Path) -> None:
     (tmp_path / "bad.ipynb").write_text(json.dumps({"cells": 3}))
-    assert kernels.imported(tmp_path / "bad.ipynb") == []
-    assert kernels.imported(tmp_path / "absent.ipynb") == []
+    assert ahead.imported(tmp_path / "bad.ipynb") == []
+    assert ahead.imported(tmp_path / "absent.ipynb") == []

@@ -7,17 +7,15 @@ environment, directory and session from whoever starts it, and ends when that on
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import math
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import EntryPoint
-from multiprocessing import forkserver
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -28,22 +26,10 @@ from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvision
 
 from mmlib.engine.orphan import end_with_parent
 from mmlib.engine.processes import reuse_fork_server
-from mmlib.workflow.light import light_jsonschema
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PROVISIONER = "finishline-forked"
 """Name in a kernel's specification that has it started here."""
-NAMES_ENV = "FINISHLINE_PRELOAD"
-"""Names of the modules to import ahead, separated by blanks."""
-_LATER = (
-    "ipykernel.kernelapp",
-    "papermill",
-    "arch.bootstrap",
-    "statsmodels.regression.linear_model",
-    "duckdb",
-    "pyarrow.parquet",
-)
-"""What is imported only where it is needed: by the runner, by kernels, by modules of ours."""
 _NAME = "finishline-kernel"
 _LOOK_S, _ANSWER_S = 0.01, 1.0
 
@@ -52,43 +38,6 @@ def register() -> None:
     """Make the name known to jupyter_client, which knows provisioners by their entry points."""
     entry = EntryPoint(PROVISIONER, f"{__name__}:{Forked.__name__}", KernelProvisionerFactory.GROUP_NAME)
     KernelProvisionerFactory.provisioners[PROVISIONER] = entry
-
-
-def prepare(notebooks: Iterable[Path]) -> None:
-    """Have another process begin to import what the notebooks import; returns at once.
-
-    Only the first call of a process decides what is imported ahead; a kernel imports what is missing itself.
-    """
-    names = {name for notebook in notebooks for name in imported(notebook)}
-    os.environ[NAMES_ENV] = " ".join((*_LATER, *sorted(names)))
-    CONTEXT.set_forkserver_preload(["mmlib.workflow.preload"])
-    forkserver.ensure_running()
-
-
-def imported(notebook: Path) -> list[str]:
-    """Modules, and names that may be modules, that the cells of a notebook import; what cannot be read imports nothing."""
-    found: list[str] = []
-    for body in _code(notebook):
-        for node in body:
-            if isinstance(node, ast.Import):
-                found += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
-
-
-def _code(notebook: Path) -> Iterator[list[ast.stmt]]:
-    """Statements of each cell of code that is plain Python."""
-    with light_jsonschema():
-        import nbformat
-    try:
-        cells = nbformat.read(notebook, as_version=4).cells
-    except Exception:  # whatever a damaged notebook makes nbformat raise; its execution will name it
-        return
-    for cell in cells:
-        if cell.cell_type == "code":
-            with suppress(SyntaxError):
-                yield ast.parse(cell.source).body
 
 
 class Kernel:

@@ -12,9 +12,10 @@ import os
 import sys
 from contextlib import suppress
 
-from mmlib.workflow.kernels import NAMES_ENV
+from mmlib.workflow.ahead import NAMES_ENV
 from mmlib.workflow.light import absent, light_jsonschema
 
+_parent = os.getppid()
 gc.disable()  # nothing is thrown away here
 with absent("debugpy"):  # no debugger is ever attached to a kernel that runs a notebook by itself
     import ipykernel.debugger
@@ -22,6 +23,8 @@ with absent("debugpy"):  # no debugger is ever attached to a kernel that runs a 
     import ipykernel.zmqshell  # noqa: F401
 with light_jsonschema():
     for _name in os.environ.get(NAMES_ENV, "").split():
+        if os.getppid() != _parent:  # it met bad input: nobody waits any more, but for the end of our output
+            os._exit(0)
         with suppress(Exception):
             importlib.import_module(_name)
 if "mmlib.core.histogram" in sys.modules:  # numba reads its libraries when it loads the first kernel

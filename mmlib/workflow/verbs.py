@@ -12,7 +12,7 @@ from mmlib._io import UserError, write_atomic
 from mmlib.workflow import show
 from mmlib.workflow.manifest import FAILED, GATE, OK, RunOutcome
 from mmlib.workflow.order import run_steps
-from mmlib.workflow.plan import Options, notebooks_dir, plan
+from mmlib.workflow.plan import Options, plan
 from mmlib.workflow.progress import Reporter
 from mmlib.workflow.readiness import Readiness, collect
 from mmlib.workflow.steps import STEPS, get_step
@@ -80,14 +80,11 @@ def execute(
     Raises:
         UserError: bad input that was found before the first notebook started.
     """
-    from mmlib.workflow.kernels import prepare
     from mmlib.workflow.sessionprogress import listening
     from mmlib.workflow.site import build_site
 
-    home = notebooks or notebooks_dir()
-    prepare(home / f"{get_step(key).notebook}.ipynb" for key in keys)
     _give_params(ws)
-    planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=home)
+    planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=notebooks)
     with Reporter(len(planned)) as report, listening(report.session):
         run_id, outcomes = run_steps(ws, planned, profile=profile, resume=resume, on_event=report)
     return Done(run_id, tuple(outcomes), _verdict(ws, profile, keys), build_site(ws))
