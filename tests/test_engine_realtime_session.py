@@ -78,6 +78,9 @@ def test_a_session_measures_states_and_counts_the_same_everywhere(session) -> No
         quality = stated["quality"][symbol]
         assert quality["ticks"] == len(mine)
         assert quality["cache_misses"] == int((~mine["cache_hit"]).sum()) > 0
+        assert mine["cache_hit"].iloc[-5:].any(), (
+            "a break of the stream spoils the cache until the next fetch only"
+        )
         assert sum(stated["errors"][symbol].values()) == int(mine["errors"].sum())
         told = Counter(
             {tuple(key.split("_")[1:]): n for key, n in quality.items() if key.startswith("fills_")}

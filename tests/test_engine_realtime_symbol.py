@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlib.config.models import Config
-from mmlib.dtypes import EVENT, FILL, FLAG_EXCH, FLAG_LOCAL
+from mmlib.dtypes import (
+    EVENT,
+    FILL,
+    FLAG_BUY,
+    FLAG_EXCH,
+    FLAG_LOCAL,
+    FLAG_SELL,
+    KIND_CLEAR,
+    KIND_DEPTH,
+    KIND_SNAPSHOT,
+)
 from mmlib.engine.params import arm_params
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.engine.replay import replay_symbol
@@ -93,6 +103,44 @@ def test_late_ticks_decide_on_what_had_arrived_by_then(market) -> None:
     rows, _ = market
     prompt, late = drive(rows), drive(rows, lateness_ns=120_000_000)
     assert len(late) and not np.array_equal(prompt["ts_ns"], late["ts_ns"])
+
+
+def test_after_a_break_of_the_stream_one_fetch_makes_the_cache_good_again() -> None:
+    config = CONFIG.model_copy(
+        update={
+            "md_cache": CONFIG.md_cache.model_copy(update={"ttl_ms": 100, "invalidate_on_ws_gap_ms": 300})
+        }
+    )
+    instrument = open_source("simulated", "BTCUSDT", seed=4, start_ns=START).instrument
+    bot = SymbolBot(config, instrument, ("A",), seed=1, on_fills=lambda _: None)
+    bot.schedule(START)
+
+    def arrive(at_ns: int, *kinds: int) -> None:
+        for kind in kinds:
+            rows = np.zeros(2, EVENT)
+            rows["local_ts_ns"] = rows["exch_ts_ns"] = at_ns
+            rows["price_ticks"], rows["qty"] = (600_000, 600_001), 1.0
+            rows["flags"] = kind | FLAG_LOCAL
+            rows["flags"] |= np.array([FLAG_BUY, FLAG_SELL], np.uint8)
+            bot.feed(rows[:1] if kind == KIND_CLEAR else rows)
+
+    plan = (  # what arrives with a tick, whether it has to fetch, and whether that fails
+        ((KIND_DEPTH,), False, False),
+        ((), True, True),  # silence
+        (
+            (KIND_CLEAR, KIND_SNAPSHOT),
+            True,
+            True,
+        ),  # resynchronised after half a second: not to be relied on yet
+        ((KIND_DEPTH,), True, False),
+        ((KIND_DEPTH,), False, False),
+        ((KIND_DEPTH,), False, False),
+    )
+    for k, (kinds, miss, failed) in enumerate(plan):
+        due = bot.scheduled_ns(k)
+        arrive(due, *kinds)
+        assert bot.begin(due).miss == miss, k
+        bot.end(due + (10_000_000 if miss else 0), failed=failed)
 
 
 @settings(max_examples=10, deadline=None)

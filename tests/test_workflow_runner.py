@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -139,6 +141,36 @@ def test_interrupt_keeps_the_notebook_and_says_so(tmp_path: Path) -> None:
     assert "interrupted" in record.reason
     folder = runs.runs_dir(tmp_path / "ws") / record.run_id
     assert sorted(p.name for p in folder.iterdir()) == ["01_prep.ipynb", "01_prep.json"]
+
+
+def test_a_live_session_is_asked_to_end_and_its_notebook_goes_on_to_its_record(tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    mark = tmp_path / "running"
+    session = (
+        "import pathlib, signal, time\nasked = []\n"
+        "before = signal.signal(signal.SIGINT, lambda *_: asked.append(1))\n"
+        f"pathlib.Path({str(mark)!r}).touch()\n"
+        "while not asked:\n    time.sleep(0.02)\n"
+        "signal.signal(signal.SIGINT, before)"
+    )
+    item = planned(tmp_path, "soak", [session, *passing_cells("soak")], source="live:binance")
+    helper = threading.Thread(target=ask_to_end, args=(mark,))
+    helper.start()
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):  # whatever else was planned is not begun
+        run_steps(tmp_path / "ws", [item, planned(tmp_path, "dataset", passing_cells("dataset"))])
+    helper.join()
+    assert {key: one.status for key, one in latest(tmp_path / "ws").items()} == {"soak": Status.PASS}
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def ask_to_end(mark: Path) -> None:
+    """Send SIGTERM to this process once the cell runs; the runner has its handler by then."""
+    deadline = time.monotonic() + 60
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if mark.exists():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_resume_keeps_what_did_not_change(tmp_path: Path) -> None:

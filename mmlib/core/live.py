@@ -40,7 +40,6 @@ def begin(market, arms, events, start_ns, fills):
             return NO_BOOK
         control["started"] = 1
     control["start_ns"] = start_ns
-    control["was_invalid"] = market.stats[0]["invalid"]
     begin_tick(market, params)
     control["refresh_failed"] = 0
     return HIT if control["cache_hit"] == 1 else MISS
@@ -66,7 +65,8 @@ def end(market, arms, events, decide_ns, failed, errors, rss_mb, ticks, fills):
     control["errors"] += errors
     if failed == 1:
         control["refresh_failed"] = 1
-        market.stats[0]["invalid"] = control["was_invalid"]
+    elif control["cache_hit"] == 0:
+        market.stats[0]["invalid"] = 0  # the book was fetched; begin_tick knows modelled refreshes only
     control["decide_ns"] = decide_ns
     control["refresh_ns"] = decide_ns - control["start_ns"]
     end_tick(market, arms, ticks, rss_mb)

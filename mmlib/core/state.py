@@ -119,7 +119,6 @@ CONTROL = np.dtype(
         ("errors", "i8"),
         ("refresh_ns", "i8"),
         ("refresh_failed", "i8"),  # 1 when a real request brought no book; a modelled refresh always does
-        ("was_invalid", "i8"),  # whether the cache was invalid before the refresh under way
         ("fetch_measured_ns", "i8"),
         ("cache_age_ns", "i8"),
         ("last_event_ns", "i8"),

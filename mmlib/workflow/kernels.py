@@ -11,11 +11,13 @@ import asyncio
 import math
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import EntryPoint
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -117,10 +119,20 @@ class Client(AsyncKernelClient):
 
 def end_all() -> None:
     """End what kernels there still are, such as one that was starting when the run was interrupted."""
-    for process in multiprocessing.active_children():
-        if process.name == _NAME:
-            process.kill()
-            process.join()
+    for process in _running():
+        process.kill()
+        process.join()
+
+
+def interrupt_all() -> None:
+    """Send Ctrl-C to every kernel; what it means there is for the cell to say."""
+    for process in _running():
+        if process.pid is not None:
+            os.kill(process.pid, signal.SIGINT)
+
+
+def _running() -> list[BaseProcess]:
+    return [process for process in multiprocessing.active_children() if process.name == _NAME]
 
 
 def _serve(arguments: list[str], env: Mapping[str, str], cwd: str) -> None:

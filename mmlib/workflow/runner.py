@@ -17,6 +17,7 @@ from typing import Any
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.dtypes import Status
 from mmlib.workflow import kernels, runs
+from mmlib.workflow.ending import asking_first
 from mmlib.workflow.light import light_jsonschema
 from mmlib.workflow.manifest import (
     BAD_INPUT,
@@ -74,7 +75,9 @@ def run_step(
     failure: Failure | None = None
     interrupted: BaseException | None = None
     try:
-        failure = _execute(ws, item, partial, run_id, tell)
+        with asking_first(str(item.params.get("source", "")).startswith("live:")) as asked:
+            failure = _execute(ws, item, partial, run_id, tell)
+        interrupted = KeyboardInterrupt() if asked else None
     except KeyboardInterrupt as exc:
         failure, interrupted = Failure(FAILED, "KeyboardInterrupt", "interrupted", None), exc
         logging.getLogger("asyncio").setLevel(

@@ -113,7 +113,7 @@ def _gates(rows: list[dict[str, Any]]) -> Table:
             Text(row["gate"], style="red" if bad else ""),
             Text(row["series"]),
             _number(row["value"], "{:.4g}"),
-            f"{row['op']} {row['limit']:g} {row['unit']}",
+            f"{row['op']} {row['limit']:g} {row['unit'].removeprefix('1')}".rstrip(),
             _number(row["margin"], "{:+.4g}"),
             f"{row['violated_s']:.0f} s of {row['for_s']:.0f}" if bad else "",
         )
