@@ -28,6 +28,7 @@ OPENING = 61
 """First known inventories that are noted of each group, see ``metrics.ledger``."""
 NEVER = np.iinfo(np.int64).min
 _NS_PER_MS = 1e6
+_RUN = 64
 
 
 class TickBins(NamedTuple):
@@ -121,28 +122,47 @@ def _rank(q, n):
     return min(max(np.int64(math.ceil(q * n - 1e-9 * max(q * n, 1.0))), 1), n)
 
 
+@jit_within
+def _sum(counted, first, end):
+    total = np.int64(0)
+    for k in range(first, end):
+        total += counted[k]
+    return total
+
+
+@jit_borrowing
+def _reach(counted, k, end, below, wanted):
+    """The first bucket from ``k`` on with ``wanted`` values in it and below, and those below it; ``below`` are below ``k``.
+
+    Most buckets are passed in runs, whose sums the processor makes of several at a time.
+    """
+    while k + _RUN <= end:
+        some = _sum(counted, k, k + _RUN)
+        if below + some >= wanted:
+            break
+        below += some
+        k += _RUN
+    while below + counted[k] < wanted:
+        below += counted[k]
+        k += 1
+    return k, below
+
+
 @jit_borrowing
 def _close(bins, g):
     """Percentiles of the open interval of a group, which is then empty."""
     i = bins.current[g]
     for stage in range(STAGES):
-        first, last = bins.touched[g, stage, 0], bins.touched[g, stage, 1]
+        first, end = bins.touched[g, stage, 0], bins.touched[g, stage, 1] + 1
         counted = bins.counted[g, stage]
-        n = np.int64(0)
-        for k in range(first, last + 1):
-            n += counted[k]
+        n = _sum(counted, first, end)
         if n > 0:
-            below = np.int64(0)
-            which = 0
-            wanted = _rank(QUANTILES[0], n)
-            for k in range(first, last + 1):
-                below += counted[k]
-                counted[k] = 0
-                while which < 3 and below >= wanted:
-                    value = min(max(bins.value[k], bins.least[g, stage]), bins.most[g, stage])
-                    bins.quantile[g, i, stage, which] = value
-                    which += 1
-                    wanted = _rank(QUANTILES[min(which, 2)], n)
+            k, below = first, np.int64(0)
+            for which in range(len(QUANTILES)):
+                k, below = _reach(counted, k, end, below, _rank(QUANTILES[which], n))
+                value = min(max(bins.value[k], bins.least[g, stage]), bins.most[g, stage])
+                bins.quantile[g, i, stage, which] = value
+            counted[first:end] = 0
         bins.touched[g, stage, 0] = SIZE
         bins.touched[g, stage, 1] = -1
         bins.least[g, stage] = np.inf

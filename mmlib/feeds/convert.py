@@ -99,7 +99,7 @@ def convert(
             if onlooker is not None and found.out_of_order == 0:
                 for batch in table.to_batches():
                     onlooker.see(batch)
-            writer.write_table(table, row_group_size=ROW_GROUP)
+            writer.write_table(table, row_group_size=len(table))
         if stream.broken and not found.unfinished:
             found.lines += 1
             if newest:
@@ -130,7 +130,8 @@ def _parts(
                 _keep(kept, found, source, replace(one, line=one.line + found.lines))
         if len(table):
             place = table.schema.get_field_index("line")
-            waiting.append(table.set_column(place, "line", pc.add(table.column("line"), found.lines)))
+            lines_of_file = pc.add(table.column("line"), found.lines)
+            waiting.append(table.set_column(place, table.schema.field(place), lines_of_file))
         found.lines += lines
         found.rows += len(table)
         n += len(table)
@@ -151,6 +152,7 @@ def _decoded(kind: Kind, stream: FeedStream) -> Iterator[tuple[Block, Decoded]]:
             if len(ahead) > workers + 1:
                 first, result = ahead.popleft()
                 yield first, result.result()
+                stream.take_back(first)
         while ahead:
             first, result = ahead.popleft()
             yield first, result.result()

@@ -48,6 +48,7 @@ _ARROW: dict[Role, pa.DataType] = {
     "count": pa.int64(),
     "number": pa.float64(),
 }
+_MAY_BE_NULL = ("time", "text", "id")
 _TEXTS = 1024  # different ones that a block may hold; lines with more are looked at one by one
 _LARGEST = float(np.finfo(np.float64).max)
 _SMALLEST = float(np.nextafter(0.0, 1.0))
@@ -61,8 +62,8 @@ def arrow_schema(kind: Kind) -> pa.Schema:
     Times are UTC and have no zone, since DuckDB keeps nanoseconds of those only. A number that is unknown is NaN; a time,
     a text or an id that is unknown is null.
     """
-    fields = [pa.field(name, _ARROW[role]) for name, role in roles(kind).items()]
-    return pa.schema([*fields, pa.field("line", pa.int64())])
+    fields = [pa.field(name, _ARROW[role], role in _MAY_BE_NULL) for name, role in roles(kind).items()]
+    return pa.schema([*fields, pa.field("line", pa.int64(), nullable=False)])
 
 
 def decode(kind: Kind, block: Block) -> tuple[pa.Table, list[BadLine], int]:

@@ -15,11 +15,12 @@ from isal import isal_zlib
 
 from mmlib.core.words import SLACK
 
-BLOCK = 1 << 23
-"""Bytes of a block, unless a line is longer."""
+BLOCK = 1 << 22
+"""Bytes of a block, unless a line is longer; few enough to stay in a processor's cache until they are decoded."""
 LONGEST = 1 << 24
 """Bytes of the longest line that is read; what is longer is no tick or fill, and only its beginning is kept."""
 SUFFIXES = ("", ".gz", ".zst")
+_SPARE = 1 << 14  # bytes; lines are shorter, mostly
 _KEPT = 200  # bytes of a line that is too long
 _BLINK = 1 << 16  # bytes looked at in one go for a line break
 _BREAK = 10
@@ -115,6 +116,7 @@ class FeedStream:
 
     def __init__(self, source: Path | BinaryIO, block: int = BLOCK) -> None:
         self._source, self._block = source, block
+        self._free: list[np.ndarray] = []
         self.crc32 = self.size = 0
         self.broken = ""
 
@@ -142,7 +144,7 @@ class FeedStream:
         tail = np.empty(0, np.uint8)
         begun = False
         while True:
-            buf = np.empty(len(tail) + self._block + SLACK, np.uint8)
+            buf = self._room(len(tail) + self._block + SLACK)
             buf[: len(tail)] = tail
             n = len(tail) + self._fill(source, _view(buf)[len(tail) : -SLACK])
             if not begun and n >= 3 and bytes(buf[:3]) == _BOM:
@@ -160,6 +162,17 @@ class FeedStream:
                 tail = self._next_line(source)
         if len(tail):
             yield Block(_closed(tail), torn=True)
+
+    def take_back(self, block: Block) -> None:
+        """Use the memory of a block, which nobody looks at any more, for a later one; to clear fresh memory takes longer."""
+        if block.buf.base is not None:
+            self._free.append(block.buf.base)
+
+    def _room(self, size: int) -> np.ndarray:
+        """Memory of ``uint8[size]``, a view of some more, so that there is room for the next block's tail."""
+        if self._free and size <= len(self._free[-1]):
+            return self._free.pop()[:size]
+        return np.empty(size + _SPARE, np.uint8)[:size]
 
     def _fill(self, source: Any, view: memoryview) -> int:
         """Read until the view is full or the file ends; how many bytes."""

@@ -26,7 +26,7 @@ from mmlib.metrics.intervals import NO_TICKS, Whole, asked_ns, interval_frame, n
 from mmlib.metrics.kept import Source, reduced, save
 from mmlib.metrics.passing import Passing
 from mmlib.metrics.slices import Pair, Partial, Slice, plan
-from mmlib.metrics.ticks import Ticks, open_ticks
+from mmlib.metrics.ticks import Ticks, convert_files, open_ticks
 
 SCHEMA_VERSION = 1
 
@@ -92,6 +92,7 @@ def build_dataset(
     work = farm or Threads()
     with tempfile.TemporaryDirectory(prefix="finishline-") as scratch:
         home = cache_dir or Path(scratch)
+        convert_files(feeds_dir, "fills", start, end, home, work, progress)
         fills = read_feeds(
             feeds_dir, "fills", start=start, end=end, quarantine_dir=quarantine_dir, cache_dir=home
         )

@@ -21,6 +21,7 @@ from mmlib.feeds.careful import BadLine
 from mmlib.feeds.convert import lines_at, quarantine_record
 from mmlib.feeds.order import DUPLICATE, Ordering, write_ordered
 from mmlib.feeds.reader import feed_files, keep_quarantine, newest_file
+from mmlib.feeds.schema import Kind
 from mmlib.metrics.farm import Farm, Progress
 from mmlib.metrics.passing import Passing
 from mmlib.metrics.slices import Partial, Slice, period_ns
@@ -102,10 +103,7 @@ def open_ticks(
     Raises:
         UserError: as ``feeds.reader.read_feeds``.
     """
-    newest = newest_file(directory, "ticks")
-    paths = feed_files(directory, "ticks", start, end)
-    make = partial(_entry, home=home, newest=newest)
-    found = farm.map(make, [(path, onlooker(path)) for path in paths], "feed files", progress)
+    found = convert_files(directory, "ticks", start, end, home, farm, progress, onlooker)
     entries = [entry for entry, _ in found]
     held = [entry for entry in entries if entry.facts.rows]
     files, repeated = [], {}
@@ -124,10 +122,28 @@ def open_ticks(
     return Ticks(entries, files, repeated, {entry.parquet: slices for entry, slices in found})
 
 
-def _entry(task: tuple[Path, Passing], home: Path, newest: Path | None) -> tuple[Entry, dict[int, Partial]]:
+def convert_files(
+    directory: Path,
+    kind: Kind,
+    start: datetime | None,
+    end: datetime | None,
+    home: Path,
+    farm: Farm,
+    progress: Progress | None,
+    onlooker: Callable[[Path], Passing | None] = lambda path: None,
+) -> list[tuple[Entry, dict[int, Partial]]]:
+    """The files of a feed that can hold ``[start, end)``, converted by the farm, and the slices worked out on the way."""
+    make = partial(_entry, kind=kind, home=home, newest=newest_file(directory, kind))
+    tasks = [(path, onlooker(path)) for path in feed_files(directory, kind, start, end)]
+    return farm.map(make, tasks, f"files of {kind}", progress)
+
+
+def _entry(
+    task: tuple[Path, Passing | None], kind: Kind, home: Path, newest: Path | None
+) -> tuple[Entry, dict[int, Partial]]:
     path, onlooker = task
-    entry = cached(path, "ticks", home, newest=path == newest, onlooker=onlooker)
-    return entry, onlooker.partials()
+    entry = cached(path, kind, home, newest=path == newest, onlooker=onlooker)
+    return entry, onlooker.partials() if onlooker is not None else {}
 
 
 def _overlapping(entries: Sequence[Entry]) -> list[list[Entry]]:
