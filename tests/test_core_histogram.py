@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlib.core import histogram as hist
+from mmlib.core._jit import JIT_DISABLED, jit
 from mmlib.core.histogram import Histogram
 from tests.naive_gates import quantile_of_sorted
+
+
+@jit
+def quick_index(value_ms, table):  # type: ignore[no-untyped-def]
+    """The one of the hot loops, called by itself."""
+    return hist.quick_index(value_ms, table)
+
 
 values_ms = st.lists(st.floats(min_value=1e-6, max_value=1e6), max_size=60)
 
@@ -48,6 +56,18 @@ def test_merge_leaves_its_arguments_alone() -> None:
     merged = a.merge(b)
     merged.add([3.0])
     assert (a.n, b.n, merged.n) == (1, 1, 3)
+
+
+def test_the_table_finds_the_bucket_of_the_logarithm_on_both_sides_of_every_edge() -> None:
+    table = hist.bucket_table()
+    edges = table.edge[1:-1][:: 7 if JIT_DISABLED else 1]
+    steps = [edges]
+    for towards in (0.0, np.inf):
+        steps += [np.nextafter(edges, towards), np.nextafter(np.nextafter(edges, towards), towards)]
+    others = 10.0 ** np.random.default_rng(4).uniform(-7, 7, 5_000)
+    odd = [0.0, -0.0, -1.0, np.nan, np.inf, -np.inf, 5e-324, hist.MIN_MS, hist.MAX_MS, 1e300]
+    values = np.concatenate([*steps, others, odd])
+    assert [quick_index(value, table) for value in values] == [hist.bucket_index(value) for value in values]
 
 
 def test_edges_fall_into_neighbouring_buckets() -> None:

@@ -89,9 +89,11 @@ def _plain_is_key(buf, at, fields, field):
 
 @jit_within
 def _word_is_key(buf, at, fields, field):
-    wrong = np.uint64(0)
-    for i in range((fields.length[field] + 7) // 8):
-        wrong |= (load_word(buf, at + 8 * i) & fields.key[field, 1, i]) ^ fields.key[field, 0, i]
+    key = fields.key  # all words, whatever the length: a loop of one to four is guessed wrong too often
+    wrong = (load_word(buf, at) & key[field, 1, 0]) ^ key[field, 0, 0]
+    wrong |= (load_word(buf, at + 8) & key[field, 1, 1]) ^ key[field, 0, 1]
+    wrong |= (load_word(buf, at + 16) & key[field, 1, 2]) ^ key[field, 0, 2]
+    wrong |= (load_word(buf, at + 24) & key[field, 1, 3]) ^ key[field, 0, 3]
     return wrong == np.uint64(0)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import jit
+from mmlib.core._jit import jit, jit_within
 
 MIN_MS = 1e-6  # below: the zero bucket
 MAX_MS = 1e6  # above: counted in the last bucket (saturation)
@@ -39,6 +40,59 @@ def bucket_index(value_ms):
         return 0
     index = 1 + math.floor(math.log(value_ms / MIN_MS) * _INV_LOG_GAMMA)
     return min(index, N_LOG)
+
+
+_CELL_BITS = 42  # of the 52 bits of a mantissa: 1024 cells in each power of two, each narrower than a bucket
+_FIRST_CELL = int(np.float64(MIN_MS).view(np.int64)) >> _CELL_BITS
+_END_CELL = (int(np.float64(MAX_MS).view(np.int64)) >> _CELL_BITS) + 1
+
+
+class BucketTable(NamedTuple):
+    """What ``quick_index`` looks up: ``first`` int16[cells], the bucket of each cell's lowest value, and ``edge``
+    float64[SIZE + 1], the lowest value of each bucket, inf behind the last one."""
+
+    first: Any
+    edge: Any
+
+
+@jit
+def _fill_table(lowest, first, edge):
+    for cell in range(len(lowest)):
+        first[cell] = bucket_index(max(lowest[cell], MIN_MS))
+    edge[0], edge[N_LOG + 1] = 0.0, np.inf
+    for index in range(1, N_LOG + 1):
+        value = MIN_MS * math.exp((index - 1) / _INV_LOG_GAMMA)
+        while bucket_index(value) >= index:
+            value = np.nextafter(value, 0.0)
+        while bucket_index(value) < index:
+            value = np.nextafter(value, np.inf)
+        edge[index] = value
+
+
+@cache
+def bucket_table() -> BucketTable:
+    """The table that belongs to ``bucket_index``; not to be written to."""
+    lowest = (np.arange(_FIRST_CELL, _END_CELL) << _CELL_BITS).view(np.float64)
+    table = BucketTable(np.zeros(len(lowest), np.int16), np.zeros(SIZE + 1))
+    _fill_table(lowest, *table)
+    return table
+
+
+@jit_within
+def quick_index(value_ms, table):
+    """``bucket_index`` without a logarithm, for hot loops: the same bucket for every value.
+
+    Oracle: ``bucket_index``, in tests/test_core_histogram.py.
+    """
+    if not (value_ms >= 0.0) or value_ms == np.inf:
+        return -1
+    if value_ms < MIN_MS:
+        return 0
+    if value_ms >= MAX_MS:
+        return N_LOG
+    cell = (np.float64(value_ms).view(np.int64) >> _CELL_BITS) - _FIRST_CELL
+    index = np.int64(table.first[cell])
+    return index + 1 if value_ms >= table.edge[index + 1] else index
 
 
 @jit

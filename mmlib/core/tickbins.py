@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing, jit_within
-from mmlib.core.histogram import SIZE, bucket_index, bucket_values
+from mmlib.core.histogram import SIZE, bucket_table, bucket_values, quick_index
 
 QUANTILES = (0.5, 0.95, 0.99)
 N, HIT, STALE, MISS, BREAKER, SOFT, HARD, N_SPREAD, N_INVENTORY = range(9)
@@ -37,7 +37,7 @@ class TickBins(NamedTuple):
     Attributes:
         counts: int64[G, I, 9]. sums: float64[G, I, 7]. quantile: float64[G, I, STAGES, 3], ms, NaN without values.
         mark_ns: int64[G, I], time of the last tick with a mid, NEVER without one.
-        counted: int32[G, STAGES, SIZE], histograms of the open intervals. touched: int64[G, STAGES, 2], their used range.
+        counted: int32[G, STAGES, SIZE], histograms of the open intervals.
         least, most: float64[G, STAGES], of the open intervals. current: int64[G], the open interval, -1 at first.
         tick_ns: int64[G, 2], first and last tick; NEVER without one. first_mark: int64[G], first with a mid.
         first_mid: float64[G]. last_mark: int64[G], last with a mid. last_mid: float64[G]. mark_bin: int64[G].
@@ -45,7 +45,7 @@ class TickBins(NamedTuple):
         opening_ns: int64[G, OPENING]. opening: float64[G, OPENING]. n_opening: int64[G].
         asked_ns: int64[Q], rising in each group. next: int64[G], end: int64[G], the group's open questions.
         answer_ns: int64[Q], answer: float64[Q], the last tick with a mid at or before the time asked; NEVER for none.
-        value: float64[SIZE], of each bucket.
+        value: float64[SIZE], of each bucket. table: how buckets are found.
     """
 
     counts: Any
@@ -53,7 +53,6 @@ class TickBins(NamedTuple):
     quantile: Any
     mark_ns: Any
     counted: Any
-    touched: Any
     least: Any
     most: Any
     current: Any
@@ -73,6 +72,7 @@ class TickBins(NamedTuple):
     answer_ns: Any
     answer: Any
     value: Any
+    table: Any
 
 
 def no_sums(groups: int, intervals: int) -> np.ndarray:
@@ -85,15 +85,12 @@ def no_sums(groups: int, intervals: int) -> np.ndarray:
 def new_bins(groups: int, intervals: int, asked_ns: np.ndarray, ends: np.ndarray) -> TickBins:
     """Empty results; the questions of group g are ``asked_ns[ends[g]:ends[g + 1]]``, rising."""
     g, i = groups, intervals
-    touched = np.zeros((g, STAGES, 2), np.int64)
-    touched[:, :, 0], touched[:, :, 1] = SIZE, -1
     return TickBins(
         counts=np.zeros((g, i, 9), np.int64),
         sums=no_sums(g, i),
         quantile=np.full((g, i, STAGES, 3), np.nan),
         mark_ns=np.full((g, i), NEVER),
         counted=np.zeros((g, STAGES, SIZE), np.int32),
-        touched=touched,
         least=np.full((g, STAGES), np.inf),
         most=np.full((g, STAGES), -np.inf),
         current=np.full(g, -1, np.int64),
@@ -113,6 +110,7 @@ def new_bins(groups: int, intervals: int, asked_ns: np.ndarray, ends: np.ndarray
         answer_ns=np.full(len(asked_ns), NEVER),
         answer=np.full(len(asked_ns), np.nan),
         value=bucket_values(),
+        table=bucket_table(),
     )
 
 
@@ -153,18 +151,16 @@ def _close(bins, g):
     """Percentiles of the open interval of a group, which is then empty."""
     i = bins.current[g]
     for stage in range(STAGES):
-        first, end = bins.touched[g, stage, 0], bins.touched[g, stage, 1] + 1
-        counted = bins.counted[g, stage]
-        n = _sum(counted, first, end)
-        if n > 0:
+        least, most = bins.least[g, stage], bins.most[g, stage]
+        if least <= most:
+            first, end = quick_index(least, bins.table), quick_index(most, bins.table) + 1
+            counted = bins.counted[g, stage]
+            n = _sum(counted, first, end)
             k, below = first, np.int64(0)
             for which in range(len(QUANTILES)):
                 k, below = _reach(counted, k, end, below, _rank(QUANTILES[which], n))
-                value = min(max(bins.value[k], bins.least[g, stage]), bins.most[g, stage])
-                bins.quantile[g, i, stage, which] = value
+                bins.quantile[g, i, stage, which] = min(max(bins.value[k], least), most)
             counted[first:end] = 0
-        bins.touched[g, stage, 0] = SIZE
-        bins.touched[g, stage, 1] = -1
         bins.least[g, stage] = np.inf
         bins.most[g, stage] = -np.inf
 
@@ -202,11 +198,9 @@ def _mark(bins, g, i, ts_ns, mid):
 def _stages(bins, g, values, k):
     for stage in range(STAGES):
         value = values[stage][k]
-        index = bucket_index(value)
+        index = quick_index(value, bins.table)
         if index >= 0:
             bins.counted[g, stage, index] += 1
-            bins.touched[g, stage, 0] = min(bins.touched[g, stage, 0], index)
-            bins.touched[g, stage, 1] = max(bins.touched[g, stage, 1], index)
             bins.least[g, stage] = min(bins.least[g, stage], value)
             bins.most[g, stage] = max(bins.most[g, stage], value)
 
@@ -218,7 +212,7 @@ def _distance(bins, g, ts_ns):
     if last == NEVER:
         bins.tick_ns[g, 0] = ts_ns
     elif ts_ns > last:
-        index = bucket_index((ts_ns - last) / _NS_PER_MS)
+        index = quick_index((ts_ns - last) / _NS_PER_MS, bins.table)
         bins.distance[g, 0, index] += 1
         bins.distance[g, 1, index] += ts_ns - last
     bins.tick_ns[g, 1] = ts_ns

@@ -143,11 +143,14 @@ def _parts(
 
 
 def _decoded(kind: Kind, stream: FeedStream) -> Iterator[tuple[Block, Decoded]]:
-    """Blocks and what they hold, in order, decoded by as many threads as there are processors."""
+    """Blocks and what they hold, in order, read by one thread and decoded by as many as there are processors."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ahead: deque[tuple[Block, Future[Decoded]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="feed") as pool:
-        for block in stream:
+    blocks: Iterator[Block | None] = iter(stream)
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(workers, "feed") as pool:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
             ahead.append((block, pool.submit(decode, kind, block)))
             if len(ahead) > workers + 1:
                 first, result = ahead.popleft()

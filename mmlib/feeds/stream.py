@@ -170,9 +170,10 @@ class FeedStream:
 
     def _room(self, size: int) -> np.ndarray:
         """Memory of ``uint8[size]``, a view of some more, so that there is room for the next block's tail."""
-        if self._free and size <= len(self._free[-1]):
-            return self._free.pop()[:size]
-        return np.empty(size + _SPARE, np.uint8)[:size]
+        held = self._free.pop() if self._free else None
+        if held is None or len(held) < size:
+            held = np.empty(size + _SPARE, np.uint8)
+        return held[:size]
 
     def _fill(self, source: Any, view: memoryview) -> int:
         """Read until the view is full or the file ends; how many bytes."""
