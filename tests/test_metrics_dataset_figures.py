@@ -22,7 +22,7 @@ from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.writer import FeedWriter
 from mmlib.metrics import kept, passing, slices
 from mmlib.metrics.dataset import Dataset, build_dataset
-from mmlib.metrics.farm import Cluster, Threads, open_farm
+from mmlib.metrics.farm import Cluster, Here, open_farm, threads
 from mmlib.metrics.intervals import MARKOUTS
 from mmlib.metrics.kept import reduced
 from mmlib.metrics.slices import Slice
@@ -87,8 +87,8 @@ def test_slices_threads_and_the_cache_change_no_bit(
 ) -> None:
     expected = build_dataset(feeds)
     small_slices(monkeypatch)
-    assert_same(build_dataset(feeds, farm=Threads(3)), expected)
-    assert_same(build_dataset(feeds, farm=Threads(1), cache_dir=tmp_path), expected)
+    assert_same(build_dataset(feeds, farm=threads(3)), expected)
+    assert_same(build_dataset(feeds, farm=Here(), cache_dir=tmp_path), expected)
     assert_same(build_dataset(feeds, cache_dir=tmp_path), expected)
     for path in tmp_path.glob(
         "pipeline_ticks*.parquet"

@@ -22,8 +22,8 @@ from mmlib.dtypes import Status
 from mmlib.engine.params import arm_params
 from mmlib.engine.window import cut_window, market_source, replay_window
 from mmlib.gates.spec import load_gates
+from mmlib.metrics import farm
 from mmlib.rollout import calibrate as module
-from mmlib.rollout import farm
 from mmlib.rollout.calibrate import Choice, Limits, Score, Search, as_overrides, walk_forward
 from mmlib.rollout.searchspace import (
     Range,
@@ -324,13 +324,13 @@ def test_the_verb_writes_parameters_that_load_and_say_what_they_are_worth(ws: Pa
         ({"source": "feeds:."}, "no market to replay"),
         ({"trials": 1}, "--trials 1"),
         ({"hours": 1}, "--hours 1"),
-        ({"scheduler": "tcp://127.0.0.1:9"}, "cannot be reached"),
+        ({"scheduler": "tcp://127.0.0.1:9"}, "no answer"),
     ],
 )
 def test_what_makes_no_search_is_refused(
     ws: Path, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(farm, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(farm, "_REACH_S", 0.5)
     given = {
         "source": "simulated",
         "symbols": ("BTCUSDT",),
@@ -370,12 +370,15 @@ def test_a_profile_or_the_command_line_names_the_treatment_of_the_stages(ws: Pat
 def test_jobs_done_elsewhere_come_to_the_same(way: str) -> None:
     jobs = [4.0, 9.0, 16.0]
     if way == "processes":
-        assert sorted(farm.farm(math.sqrt, jobs, workers=2)) == [2.0, 3.0, 4.0]
+        assert farm.collect(farm.processes(2), math.sqrt, jobs, "roots") == [2.0, 3.0, 4.0]
         return
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
-    ) as there:
-        got = sorted(farm.farm(math.sqrt, jobs, scheduler=there.scheduler_address))
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+        ) as there,
+        farm.open_farm(scheduler=there.scheduler_address) as cluster,
+    ):
+        got = farm.collect(cluster, math.sqrt, jobs, "roots")
     assert got == [2.0, 3.0, 4.0]

@@ -20,7 +20,7 @@ import pyarrow as pa
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.feeds.reader import Feed, file_span, read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar
-from mmlib.metrics.farm import Farm, Progress, Threads
+from mmlib.metrics.farm import Farm, Progress, collect, threads
 from mmlib.metrics.grid import SECOND_NS, Grid, groups, ns
 from mmlib.metrics.intervals import NO_TICKS, Whole, asked_ns, interval_frame, nonfinite_values
 from mmlib.metrics.kept import Source, reduced, save
@@ -89,7 +89,7 @@ def build_dataset(
             that cannot be reached or lost too many workers.
     """
     step_ns = _step_ns(interval_min)
-    work = farm or Threads()
+    work = farm or threads()
     with tempfile.TemporaryDirectory(prefix="finishline-") as scratch:
         home = cache_dir or Path(scratch)
         convert_files(feeds_dir, "fills", start, end, home, work, progress)
@@ -139,7 +139,7 @@ def _reduce(
     """What the slices come to, in their order, and how many came whence."""
     passed = [ticks.passed_slice(task) for task in slices]
     missing = [task for task, found in zip(slices, passed, strict=True) if found is None]
-    rest = iter(work.map(partial(reduced, keep=keep), missing, "slices of the ticks", progress))
+    rest = iter(collect(work, partial(reduced, keep=keep), missing, "slices of the ticks", progress))
     partials: list[Partial] = []
     sources: Counter[Source] = Counter()
     for task, found in zip(slices, passed, strict=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -26,29 +27,77 @@ _SHOWN_S = 2.0
 class Farm(Protocol):
     """Works tasks out."""
 
-    def map(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task], what: str, progress: Progress | None
-    ) -> list[Result]:
-        """Results in the order of the tasks."""
+    def each(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Generator[tuple[int, Result], None, None]:
+        """Number of a task and its result, in the order in which they come; what failed is raised.
+
+        Args:
+            work: of a module, and tasks that can be pickled, where other processes do it.
+        """
         ...
 
 
-class Threads:
+def collect(
+    farm: Farm,
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    what: str,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Results in the order of the tasks.
+
+    Raises:
+        UserError: see ``Cluster``; and whatever ``work`` raises.
+    """
+    results: dict[int, Result] = {}
+    for number, result in farm.each(work, tasks):
+        results[number] = result
+        if progress is not None:
+            progress(what, len(results), len(tasks))
+    return [results[number] for number in range(len(tasks))]
+
+
+class Here:
+    """This thread, a task after the other."""
+
+    def each(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Generator[tuple[int, Result], None, None]:
+        """See ``Farm``."""
+        for number, task in enumerate(tasks):
+            yield number, work(task)
+
+
+class Pool:
+    """Workers of ``concurrent.futures``, which ``executor`` makes; they end with the tasks."""
+
+    def __init__(self, executor: Callable[[], Executor]) -> None:
+        self._executor = executor
+
+    def each(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Generator[tuple[int, Result], None, None]:
+        """See ``Farm``."""
+        with self._executor() as pool:
+            futures: dict[Future[Result], int] = {pool.submit(work, task): k for k, task in enumerate(tasks)}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def threads(workers: int | None = None) -> Pool:
     """Threads of this process: the work is done by compiled code, which they do at the same time."""
+    n = workers or os.cpu_count() or 1
+    return Pool(lambda: ThreadPoolExecutor(n, thread_name_prefix="slice"))
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or os.cpu_count() or 1
 
-    def map(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task], what: str, progress: Progress | None
-    ) -> list[Result]:
-        """Results in the order of the tasks."""
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="slice") as pool:
-            futures: list[Future[Result]] = [pool.submit(work, task) for task in tasks]
-            for done, _ in enumerate(as_completed(futures), 1):
-                if progress is not None:
-                    progress(what, done, len(tasks))
-            return [future.result() for future in futures]
+def processes(workers: int, initializer: Callable[[], None] | None = None) -> Pool:
+    """Processes of this machine; each begins with ``initializer``."""
+    context = multiprocessing.get_context("spawn")
+    return Pool(lambda: ProcessPoolExecutor(workers, context, initializer))
 
 
 class Cluster:
@@ -57,10 +106,10 @@ class Cluster:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def map(
-        self, work: Callable[[Task], Result], tasks: Sequence[Task], what: str, progress: Progress | None
-    ) -> list[Result]:
-        """Results in the order of the tasks.
+    def each(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Generator[tuple[int, Result], None, None]:
+        """See ``Farm``.
 
         Raises:
             UserError: a task lost one worker after the other.
@@ -69,17 +118,14 @@ class Cluster:
         from distributed import as_completed as completed
 
         futures = self._client.map(work, tasks, pure=False, retries=_RETRIES)
-        results: dict[str, Result] = {}
+        number = {future.key: k for k, future in enumerate(futures)}
         try:
             for future, result in completed(futures, with_results=True):
-                results[future.key] = result
-                if progress is not None:
-                    progress(what, len(results), len(tasks))
+                yield number[future.key], result
         except KilledWorker as exc:
             raise UserError(
-                f"{what}: lost one worker after the other ({exc}); expected workers with memory"
+                f"cluster: lost one worker after the other ({exc}); expected workers with memory"
             ) from exc
-        return [results[future.key] for future in futures]
 
 
 @contextmanager
@@ -94,7 +140,7 @@ def open_farm(workers: int = 0, scheduler: str = "") -> Iterator[Farm]:
         UserError: the scheduler does not answer, or both are given.
     """
     if not workers and not scheduler:
-        yield Threads()
+        yield threads()
         return
     if workers and scheduler:
         raise UserError("workers and scheduler: expected one of them; a cluster has its own workers")

@@ -22,7 +22,7 @@ from mmlib.feeds.convert import lines_at, quarantine_record
 from mmlib.feeds.order import DUPLICATE, Ordering, write_ordered
 from mmlib.feeds.reader import feed_files, keep_quarantine, newest_file
 from mmlib.feeds.schema import Kind
-from mmlib.metrics.farm import Farm, Progress
+from mmlib.metrics.farm import Farm, Progress, collect
 from mmlib.metrics.passing import Passing
 from mmlib.metrics.slices import Partial, Slice, period_ns
 
@@ -135,7 +135,7 @@ def convert_files(
     """The files of a feed that can hold ``[start, end)``, converted by the farm, and the slices worked out on the way."""
     make = partial(_entry, kind=kind, home=home, newest=newest_file(directory, kind))
     tasks = [(path, onlooker(path)) for path in feed_files(directory, kind, start, end)]
-    return farm.map(make, tasks, f"files of {kind}", progress)
+    return collect(farm, make, tasks, f"files of {kind}", progress)
 
 
 def _entry(

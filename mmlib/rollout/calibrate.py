@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,9 @@ import pandas as pd
 
 from mmlib._io import UserError, sha256_json
 from mmlib.config.models import Config
+from mmlib.engine.orphan import end_with_parent
+from mmlib.metrics.farm import Farm, Here, open_farm, processes
 from mmlib.rollout.experiment import MIN_COVERAGE
-from mmlib.rollout.farm import farm
 from mmlib.rollout.safety import BUCKET_S
 from mmlib.rollout.searchspace import Point, Range, check_ranges, near_points, shipped_point, spread_points
 from mmlib.rollout.trials import Batch, Market, Store, Trial, evaluate, trial_key
@@ -254,13 +256,21 @@ class Search:
             for at in range(0, len(trials), _BATCH)
         ]
         total = len(self.results) + sum(len(batch.trials) for batch in batches)
-        for done in farm(evaluate, batches, workers=self.workers, scheduler=self.scheduler):
-            for key, result in done:
-                self.store.keep(key, result)
-                self.results[key] = result
-                self.evaluated += 1
-            if self.progress is not None:
-                self.progress(len(self.results), total)
+        with self._farm(len(batches)) as farm:
+            for _, done in farm.each(evaluate, batches):
+                for key, result in done:
+                    self.store.keep(key, result)
+                    self.results[key] = result
+                    self.evaluated += 1
+                if self.progress is not None:
+                    self.progress(len(self.results), total)
+
+    def _farm(self, batches: int) -> AbstractContextManager[Farm]:
+        """A cluster, whose workers need this package and the recordings under the same paths, or this machine."""
+        if self.scheduler:
+            return open_farm(scheduler=self.scheduler)
+        workers = min(self.workers, batches)
+        return nullcontext(processes(workers, end_with_parent) if workers > 1 else Here())
 
     @property
     def _plain(self) -> dict[str, Any]:
