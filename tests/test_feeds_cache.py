@@ -18,7 +18,7 @@ import zstandard
 
 from mmlib._io import UserError
 from mmlib.feeds import cache, stream
-from mmlib.feeds.cache import cached
+from mmlib.feeds.cache import beside, cached, sweep
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.writer import FeedWriter
 from tests.make_feeds import fills, ticks
@@ -187,6 +187,23 @@ def test_a_torn_last_line_is_waited_for_unless_nobody_writes_any_more(feeds: Pat
     (feeds / "fills_20250116.jsonl").write_text("")
     feed = read_feeds(feeds, "fills")
     assert (len(feed.frame), feed.quarantine["line"].tolist(), feed.unfinished) == (99, [100], [])
+
+
+def test_what_is_kept_of_feeds_that_are_gone_is_swept(feeds: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    paths = sorted(feeds.glob("pipeline_ticks_*.jsonl"))
+    copy = tmp_path / paths[0].name
+    copy.write_bytes(paths[0].read_bytes())
+    stays, goes = cached(paths[0], "ticks", home), cached(copy, "ticks", home)
+    for entry in (stays, goes):
+        beside(entry.parquet, "key").write_bytes(b"worked out")
+    (home / "no-entry.parquet").write_bytes(b"of somebody else")
+    assert sweep(home) == 0
+    copy.unlink()
+    assert sweep(home) == 1
+    left = {path.name for path in home.iterdir()}
+    kept = {stays.parquet, stays.quarantine, beside(stays.parquet, "key"), home / "no-entry.parquet"}
+    assert left == {path.name for path in kept}
 
 
 def test_places_that_cannot_be_used_are_named(feeds: Path, tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def measure(
     limit_s: float | None = None,
     symbols: Sequence[str] | None = None,
     quarantine: Path | None = None,
+    cache_dir: Path | None = None,
 ) -> Measures:
     """Read a directory of feeds and measure it.
 
@@ -132,12 +133,13 @@ def measure(
         limit_s: take no more than this from the first tick on [s].
         symbols: keep these, whatever their case.
         quarantine: where lines that cannot be read are kept, see ``read_feeds``.
+        cache_dir: where the feeds are kept as Parquet, see ``read_feeds``.
 
     Raises:
         UserError: the feeds hold ticks, but of none of ``symbols``; or as ``read_feeds``.
     """
-    ticks = read_feeds(feeds, "ticks", quarantine_dir=quarantine)
-    fills = read_feeds(feeds, "fills", quarantine_dir=quarantine)
+    ticks = read_feeds(feeds, "ticks", quarantine_dir=quarantine, cache_dir=cache_dir)
+    fills = read_feeds(feeds, "fills", quarantine_dir=quarantine, cache_dir=cache_dir)
     tick_frame, fill_frame = _of_symbols(ticks.frame, symbols), _of_symbols(fills.frame, symbols)
     if symbols and len(ticks.frame) and not len(tick_frame):
         present = ", ".join(sorted(ticks.frame["symbol"].unique())[:10])

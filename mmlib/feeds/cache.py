@@ -31,7 +31,7 @@ from mmlib.feeds.convert import Found, Onlooker, convert
 from mmlib.feeds.schema import Kind, schema_text
 from mmlib.feeds.stream import FeedStream
 
-VERSION = 1
+VERSION = 2
 _FACTS = b"finishline"
 _WORKED_OUT = ".npz"
 _HOT_NS = (
@@ -175,6 +175,7 @@ def _load(path: Path, base: Path) -> Entry | None:
         held = json.loads(metadata.metadata[_FACTS])
         if held.pop("version") != VERSION or held.pop("code") != _code_version():
             return None
+        held.pop("path")
         if held.pop("quarantine_bytes") != quarantine.stat().st_size or held["rows"] != metadata.num_rows:
             return None
         held["groups"] = [tuple(group) for group in held["groups"]]
@@ -207,6 +208,22 @@ def worked_out(parquet: Path) -> list[Path]:
     return list(parquet.parent.glob(f"{glob.escape(parquet.stem)}.*{_WORKED_OUT}"))
 
 
+def sweep(home: Path) -> int:
+    """Remove what a cache holds of feed files that are gone, and say of how many; what cannot be read is left alone."""
+    swept = 0
+    for parquet in home.glob("*.parquet"):
+        try:
+            source = json.loads(pq.read_metadata(parquet).metadata[_FACTS])["path"]
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+            continue
+        if not Path(source).exists():
+            base = parquet.with_suffix("")
+            for path in (*_files(base), *worked_out(parquet)):
+                path.unlink(missing_ok=True)
+            swept += 1
+    return swept
+
+
 def _store(
     path: Path, kind: Kind, base: Path, newest: bool, stat: os.stat_result, onlooker: Onlooker | None
 ) -> Entry:
@@ -221,6 +238,7 @@ def _store(
             def describe(found: Found) -> dict[str, str]:
                 made.append(_facts(path, found, stat, began))
                 held = {"version": VERSION, "code": _code_version(), "quarantine_bytes": bad.stat().st_size}
+                held["path"] = str(path.resolve())
                 return {_FACTS.decode(): json.dumps(asdict(made[0]) | held)}
 
             convert(path, kind, rows, bad, newest=newest, describe=describe, onlooker=onlooker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import tempfile
@@ -18,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mmlib._io import UserError, write_atomic, write_json
+from mmlib.feeds.cache import sweep
 from mmlib.feeds.reader import Feed, file_span, read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar
 from mmlib.metrics.farm import Farm, Progress, collect, threads
@@ -79,7 +81,8 @@ def build_dataset(
         start, end: aware; None means from the first, to the last tick.
         interval_min: length of an interval; it must divide a day.
         quarantine_dir: see ``read_feeds``.
-        cache_dir: where the feeds are kept as Parquet, see ``feeds.cache``; None keeps nothing.
+        cache_dir: where the feeds are kept as Parquet, see ``feeds.cache``; None keeps nothing. What it holds of feed files
+            that are gone is removed when one is added.
         farm: who works: threads of this process by default, or a cluster (see ``metrics.farm``), which has to see
             ``feeds_dir`` and ``cache_dir`` under the same names.
         progress: told what is done, and how much of how much.
@@ -117,6 +120,9 @@ def build_dataset(
                 ticks.forget()
         if quarantine_dir is not None:
             ticks.keep(quarantine_dir)
+        if "conversion" in sources:
+            with contextlib.suppress(OSError):
+                sweep(home)
     intervals = interval_frame(Whole(partials, pairs, grid), by_pair)
     summary = _summary(intervals, grid, ticks, fills, feeds_dir)
     summary["from"], summary["to"] = _bounds(grid, start, end)
