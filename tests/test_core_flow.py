@@ -130,10 +130,11 @@ def test_moves_come_as_often_as_a_brownian_motion_leaves_the_zone_and_go_on_as_o
         assert goes_on == pytest.approx((2.0 * zone - size) / (2.0 * zone), abs=0.04)
 
 
-def test_activity_follows_the_hour_of_the_day() -> None:
+@pytest.mark.parametrize("branching", [0.0, 0.5])
+def test_activity_follows_the_hour_of_the_day_however_it_excites_itself(branching: float) -> None:
     amp = 0.8
-    stream = stream_of(**QUIET | {"season_amp": amp, "season_peak_h": 15.0, "rate_per_s": 2.0})
-    rows = rows_of(stream, 2 * 86_400.0)
+    changed = {"season_amp": amp, "season_peak_h": 15.0, "rate_per_s": 2.0, "burst_branching": branching}
+    rows = rows_of(stream_of(**QUIET | changed), 2 * 86_400.0)
     messages = np.unique(rows["exch_ts_ns"])
     counts = np.bincount((messages // 3_600_000_000_000) % 24, minlength=24)
     if LONG:

@@ -46,7 +46,8 @@ def test_it_finds_again_what_the_market_was_made_with(made: np.ndarray) -> None:
     found = fit(seen, "made", rounds=8)
     assert found.model.vol_bps == pytest.approx(KNOWN.vol_bps, rel=0.2)
     assert found.model.zone_bps == pytest.approx(KNOWN.zone_bps, rel=0.4)
-    for name in ("moves_per_s", "orders_per_s", "touches_per_s", "move_size_bps", "queue_median_notional"):
+    governed = ("moves_per_s", "orders_per_s", "touches_per_s", "move_size_bps", "queue_p25_notional")
+    for name in (*governed, "queue_p75_notional", "order_gap_median_ms"):
         recorded, simulated = found.matched[name]
         assert simulated == pytest.approx(recorded, rel=0.35), name
     assert found.model.burst_branching == pytest.approx(KNOWN.burst_branching, abs=0.25)

@@ -37,9 +37,7 @@ from mmlib.gates.spec import load_gates
 GATES = load_gates(shipped_dir("params").parent).step("soak")
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 START_NS = 1_736_899_200_000_000_000
-RATE_PER_S = (
-    100.0  # messages at the median; over whole days, bursts and busy hours make it two hundred rows and more
-)
+RATE_PER_S = 180.0  # messages on average; some are several rows
 HOURS = (1.0, 24.0, 72.0)
 INCIDENT_HOURS, CALM_HOURS, KILL_HOURS = 4.5, 6.0, 8.0
 SCRIPTS = {

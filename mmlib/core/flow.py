@@ -37,7 +37,7 @@ from mmlib.core.flowladder import MIN_LEVELS, add, lots_of, remove, write_depth,
 
 MAX_SWEEP = 12  # levels one ordinary market order may take
 ROWS_PER_MESSAGE = 64  # upper bound of the rows of one message
-MAX_EXCITATION = 50.0
+MAX_EXCITATION = 1000.0  # a bound for what no calibrated market reaches: below it, branching holds exactly
 LEAN_STEPS = 256  # of z from 0 to 1 in the table of leans
 
 
@@ -269,7 +269,6 @@ def simulate(
     """
     p = params[0]
     s = state[0]
-    kick = p["burst_branching"] / (p["burst_tau_s"] * (1.0 - p["burst_branching"]) * p["rate_per_s"])
     bid_bin = ask_bin = 0
     n = 0
     while n + ROWS_PER_MESSAGE <= len(out) and s["exch_ns"] < until_ns:
@@ -284,8 +283,9 @@ def simulate(
             which = _pick(weights, total, rng)
             n = _event(p, s, rng, which, keys, lots, counts, marks, n, out)
             if which % 6 == MARKET:
-                # Over their intensity in this state, so that one brings about as many in any state.
-                more = kick / (weights[MARKET] + weights[6 + MARKET])
+                # Over their intensity in this state, so that one brings about as many in any state and at any pace.
+                per_s = s["pace"] * (weights[MARKET] + weights[6 + MARKET])
+                more = p["burst_branching"] / (p["burst_tau_s"] * per_s)
                 s["excitation"] = min(MAX_EXCITATION, s["excitation"] + more)
         n = _top_up(p, s, rng, 0, keys, lots, counts, marks, n, out)
         n = _top_up(p, s, rng, 1, keys, lots, counts, marks, n, out)

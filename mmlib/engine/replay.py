@@ -66,6 +66,7 @@ class Replay:
         )  # the rows not yet consumed, and room for those of a chunk behind them
         self._held = 0
         self._counted = np.zeros(3, np.int64)  # events, ticks, fills
+        self._process = psutil.Process()
 
     def take(self, chunk: np.ndarray, *, final: bool = False) -> bool:
         """Process ``EVENT[n]`` that follow on those before; False when the schedule has ended."""
@@ -75,7 +76,9 @@ class Replay:
         events = self._behind_held(chunk)
         code = kernel.OUTPUT_FULL
         while code == kernel.OUTPUT_FULL:
-            code = kernel.run(market, self._arms, events, final, _resident_mb(), self._ticks, self._fills)
+            code = kernel.run(
+                market, self._arms, events, final, self._resident_mb(), self._ticks, self._fills
+            )
             n_ticks, n_fills = int(control["n_ticks"]), int(control["n_fills"])
             self._counted[1:] += n_ticks, n_fills
             self._sink(self._ticks[:n_ticks], self._fills[:n_fills], int(control["last_event_ns"]))
@@ -128,6 +131,9 @@ class Replay:
         _bytes(self._events[self._held : n])[:] = _bytes(np.ascontiguousarray(chunk))
         return self._events[:n]
 
+    def _resident_mb(self) -> float:
+        return float(self._process.memory_info().rss) / 1e6
+
     def _market_for(self, chunk: np.ndarray) -> Market:
         """The market with room for the chunk's prices."""
         if self._market is None:
@@ -164,7 +170,3 @@ def _capacity(events: np.ndarray) -> int:
 def _bytes(events: np.ndarray) -> np.ndarray:
     """The memory of rows: NumPy copies a structured array field by field, which takes six times as long."""
     return events.view(np.uint8)
-
-
-def _resident_mb() -> float:
-    return float(psutil.Process().memory_info().rss) / 1e6

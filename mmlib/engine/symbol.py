@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from mmlib.market.opening import open_source
 from mmlib.market.playback import Playback
 from mmlib.market.source import Source, parse_uri
 
+_LOOK_S = 0.5  # wall time, at least, between two looks at the stop criteria
 _WARM_UP_S = 600  # the window counts from the first tick, for which the book must be whole
 
 
@@ -128,6 +130,8 @@ class _Symbol:
 
     def run(self) -> Outcome:
         began = kept = time.monotonic()
+        # The first look comes early, so that what it takes to look is no growth of memory later.
+        looked = -math.inf
         fired: Sequence[Firing] = ()
         try:
             going = True
@@ -140,9 +144,10 @@ class _Symbol:
                     and self._replay.take(chunk)
                     and self._reached_ns < self._board.halt_ns()
                 )
-                if self._watch.due(self._reached_ns) or not going:
-                    fired = self._watch.look(*map(self._parts.read, KINDS), last=not going)
                 now = time.monotonic()
+                if not going or (now - looked >= _LOOK_S and self._watch.due(self._reached_ns)):
+                    fired = self._watch.look(*map(self._parts.read, KINDS), last=not going)
+                    looked = now
                 if going and not fired and now - kept >= self._job.checkpoint_s:
                     self._keep(now - began)
                     kept = now

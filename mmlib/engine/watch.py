@@ -1,8 +1,8 @@
 """The stop criteria while a session runs: the minute series and the monitors of the offline evaluator, fed minute by minute.
 
-A symbol is looked at whenever an hour of it has become whole. The minutes of that hour come from the same function as offline,
-on the records of the hour and of the time before it that its trailing figures look back to, and go to a `Monitor` a gate and
-arm.
+A symbol is looked at when an hour of it, or more, has become whole. The minutes that are new come from the same function as
+offline, on their records and those of the time before that trailing figures look back to, and go to a `Monitor` a gate and
+arm. How seldom one looks changes nothing: what lies behind the minute that fires does not count.
 """
 
 from __future__ import annotations

@@ -34,7 +34,6 @@ _MAX_BRANCHING = 0.8  # closer to 1, hours of simulation do not tell the mean
 _NEVER_SEEN = {
     "fast_sd": 0.35,
     "fast_tau_s": 60.0,
-    "burst_tau_s": 1.0,
     "informed_share": 0.5,
 }  # whatever the length of the recording
 _ASSUMED = {"slow_sd": 0.5, "slow_tau_s": 1800.0, "season_amp": 0.35, "season_peak_h": 15.0}
@@ -141,6 +140,7 @@ def _counted(seen: Observed, place: str) -> tuple[FlowModel, dict[str, float]]:
         "burst_branching": min(
             _MAX_BRANCHING, max(0.0, 1.0 - 1.0 / math.sqrt(max(1.0, moments.order_fano(seen))))
         ),
+        "burst_tau_s": 1.0,
         "zone_bps": zone,
         "move_bps": _sample(size),
         "sweep_share": 0.5,
@@ -248,6 +248,7 @@ def _sample(values: np.ndarray) -> tuple[float, ...]:
 def _targets(seen: Observed) -> dict[str, float]:
     """The moments that pilots are held against, each governed by one parameter."""
     found = moments.moves(seen)
+    short, long = moments.queue_notional(seen, np.array([0.25, 0.75]))
     return {
         "moves_per_s": found.per_s,
         "move_size_bps": float(np.mean(np.abs(found.bps))) if len(found.bps) else math.nan,
@@ -256,10 +257,12 @@ def _targets(seen: Observed) -> dict[str, float]:
         "sign_correlation_1": moments.sign_correlation(seen, 1),
         "sign_correlation_5": moments.sign_correlation(seen, 5),
         "order_fano_1s": moments.order_fano(seen),
+        "order_gap_median_ms": moments.order_gap_median_ms(seen),
         "orders_per_s": moments.orders_per_s(seen),
         "multi_level_orders_per_s": float((seen.orders["levels"] > 1).sum()) / max(seen.span_s, 1e-9),
         "touches_per_s": moments.touches_per_s(seen),
-        "queue_median_notional": float(moments.queue_notional(seen, np.array([0.5]))[0]),
+        "queue_p25_notional": float(short),
+        "queue_p75_notional": float(long),
         "open_share": moments.open_share(seen),
     }
 
@@ -283,7 +286,8 @@ def _moved(
 
     excess = (1.0 - model.burst_branching) * factor("order_fano_1s") ** -0.25
     flow = factor("touches_per_s")
-    queue = math.sqrt(factor("queue_median_notional"))
+    short, long = factor("queue_p25_notional"), factor("queue_p75_notional")
+    usual = len(model.queue_notional) // 2
     changed = {
         "zone_bps": within(model.zone_bps * factor("moves_per_s") ** -1.0, 1e-3, 1e3),
         "move_bps": tuple(v * factor("move_size_bps") for v in model.move_bps),
@@ -294,10 +298,15 @@ def _moved(
             model.sign_persistence + gap("sign_correlation_1") - gap("sign_correlation_5"), 0.0, 0.95
         ),
         "burst_branching": within(1.0 - excess, 0.0, _MAX_BRANCHING),
+        "burst_tau_s": within(model.burst_tau_s * factor("order_gap_median_ms"), 0.02, 10.0),
         "sweep_share": within(model.sweep_share * factor("multi_level_orders_per_s"), 0.01, 1.0),
         "market_per_s": tuple(v * factor("orders_per_s") for v in model.market_per_s),
-        "limit_per_s": tuple(v * flow * queue for v in model.limit_per_s),
-        "cancel_per_s": tuple(v * flow / queue for v in model.cancel_per_s),
+        "limit_per_s": tuple(
+            v * flow * (short if k < usual else 1.0) for k, v in enumerate(model.limit_per_s)
+        ),
+        "cancel_per_s": tuple(
+            v * flow / (long if k >= usual else 1.0) for k, v in enumerate(model.cancel_per_s)
+        ),
         "refill_per_s": within(model.refill_per_s / factor("open_share"), 0.01, 1e4),
     }
     return model.model_copy(update=changed)

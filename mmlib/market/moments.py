@@ -116,6 +116,11 @@ def order_fano(seen: Observed, window_s: float = 1.0) -> float:
     return float(counts.var() / counts.mean()) if len(counts) > 1 and counts.mean() > 0.0 else np.nan
 
 
+def order_gap_median_ms(seen: Observed) -> float:
+    """Median time between market orders [ms]."""
+    return float(np.median(np.diff(seen.orders["exch_ns"]))) / 1e6 if len(seen.orders) > 1 else np.nan
+
+
 def orders_per_s(seen: Observed) -> float:
     """Market orders a second."""
     return len(seen.orders) / max(seen.span_s, 1e-9)

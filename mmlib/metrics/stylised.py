@@ -44,7 +44,9 @@ FACTS = (
     Fact("touches_per_s", "Event rates", "changes of the touch", "1/s", "ratio", 1.25, True),
     Fact("orders_per_s", "Event rates", "market orders", "1/s", "ratio", 1.25, True),
     Fact("deep_per_s", "Event rates", "changes behind the touch, within 5 bps", "1/s", "ratio", 2.0),
-    Fact("order_gap_median_ms", "Event rates", "time between market orders, median", "ms", "ratio", 2.0),
+    Fact(
+        "order_gap_median_ms", "Event rates", "time between market orders, median", "ms", "ratio", 2.0, True
+    ),
     Fact("order_gap_cv", "Event rates", "time between market orders, deviation over mean", "", "ratio", 1.5),
     Fact(
         "order_fano_1s", "Event rates", "market orders a second, variance over mean", "", "ratio", 1.5, True
@@ -56,10 +58,9 @@ FACTS = (
         "quote currency",
         "ratio",
         2.0,
+        True,
     ),
-    Fact(
-        "queue_p50_notional", "Depth at the touch", "median over time", "quote currency", "ratio", 1.5, True
-    ),
+    Fact("queue_p50_notional", "Depth at the touch", "median over time", "quote currency", "ratio", 1.5),
     Fact(
         "queue_p75_notional",
         "Depth at the touch",
@@ -67,6 +68,7 @@ FACTS = (
         "quote currency",
         "ratio",
         2.0,
+        True,
     ),
     Fact("order_p50_notional", "Trade sizes", "market order, median", "quote currency", "ratio", 1.5),
     Fact(
@@ -133,7 +135,7 @@ def facts(seen: Observed) -> dict[str, float]:
         "touches_per_s": moments.touches_per_s(seen),
         "orders_per_s": moments.orders_per_s(seen),
         "deep_per_s": seen.deep_per_s,
-        "order_gap_median_ms": float(np.median(gaps_ms)) if len(gaps_ms) else math.nan,
+        "order_gap_median_ms": moments.order_gap_median_ms(seen),
         "order_gap_cv": float(gaps_ms.std() / gaps_ms.mean()) if len(gaps_ms) else math.nan,
         "order_fano_1s": moments.order_fano(seen),
         "queue_p25_notional": float(p25),
