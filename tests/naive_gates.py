@@ -56,11 +56,6 @@ def confidence_sequence(x: list[float], alpha: float, rho: float) -> list[tuple[
     return bounds
 
 
-def bootstrap_quantiles(values: np.ndarray, q: float, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Quantiles of resamples that are really drawn."""
-    return np.array([quantile_of_sorted(np.sort(rng.choice(values, len(values))), q) for _ in range(draws)])
-
-
 def t_e_value(x: list[float], g: float, side: str) -> float:
     """The anytime-valid t-test's e-value by integrating both priors over a grid: effect N(0, g), scale 1/σ."""
     data = np.array(x)

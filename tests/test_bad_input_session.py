@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from mmlib._io import UserError
 from mmlib.config.models import Config
 from mmlib.engine.place import claimed, listed, refuse_foreign, swap
-from mmlib.engine.session import SessionSpec, repeat_session, run_session
+from mmlib.engine.session import SessionSpec, run_session
 from mmlib.feeds.sidecar import read_sidecar, write_sidecar
 
 FACTS = {
@@ -111,17 +110,6 @@ def test_a_failed_session_leaves_the_one_before_as_it_was(tmp_path: Path) -> Non
     assert not (tmp_path / "feeds.partial").exists()
     with (tmp_path / ".feeds.lock").open() as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-@pytest.mark.parametrize(
-    "damage", [{"spec": 3}, {"spec": {"uri": "simulated"}}, {"config": {"md_cahce": {}}}, {"config": None}]
-)
-def test_an_edited_sidecar_is_no_session_to_repeat(tmp_path: Path, damage: dict) -> None:
-    spec = {"uri": "simulated", "symbols": ["BTCUSDT"], "arms": ["A"], "duration_s": 5.0}
-    payload = {"schema": 1, **FACTS, "spec": spec, "config": {}} | damage
-    (tmp_path / "feeds.json").write_text(json.dumps(payload))
-    with pytest.raises(UserError, match=r"feeds\.json: spec, config: expected"):
-        repeat_session(tmp_path, tmp_path / "again")
 
 
 def test_a_killed_session_leaves_no_worker_behind(tmp_path: Path) -> None:

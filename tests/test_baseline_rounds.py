@@ -221,7 +221,7 @@ def test_a_kept_build_that_was_edited_is_refused_by_name(ws: Path) -> None:
     kept = keep_build(ws, build)
     assert kept.sha256 == build.sha256 == source_sha256(kept.root / "mmlib")
     assert keep_build(ws, build) == kept
-    with (kept.root / "mmlib" / "cli.py").open("a") as handle:
+    with (kept.root / "mmlib" / "_io.py").open("a") as handle:
         handle.write("# faster\n")
     with pytest.raises(UserError, match=rf"{BUILDS.as_posix()}/{build.sha256[:16]}: was edited"):
         kept_build(ws, build.sha256)

@@ -80,7 +80,7 @@ def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], verb: str
         (["soak", "--clock", "realtime"], "expected --source live:EXCHANGE"),
         (["soak", "--clock", "replay", "--source", "live:binance"], "another clock"),
         (["soak", "--record", "x.gz"], "is not live"),
-        (["soak", "--source", "live:binanse"], "did you mean 'binance'"),
+        (["soak", "--source", "live:binanse"], "did you mean binance"),
         (["soak", "--source", "live:binance?apiKey=x"], "data are public"),
         (["soak", "--source", "live:binance", "--live-url", "http://me:key@host"], "carries a name"),
         (

@@ -15,7 +15,7 @@ from mmlib.config.load import shipped_dir
 from mmlib.config.models import Config
 from mmlib.dtypes import Grade, Status
 from mmlib.engine.measure import measure
-from mmlib.engine.session import SessionSpec, obtain_feeds, repeat_session, run_session
+from mmlib.engine.session import SessionSpec, obtain_feeds, run_session
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.sidecar import read_sidecar
 from mmlib.gates.spec import load_gates
@@ -52,7 +52,7 @@ def test_feeds_rotate_at_midnight_and_state_what_they_are(session: Path) -> None
 
 def test_parallel_symbols_and_a_repeat_give_the_same_fills(session: Path, tmp_path: Path) -> None:
     parallel = run_session(SPEC, Config(), tmp_path / "parallel").feeds
-    again = repeat_session(session, tmp_path / "again")
+    again = run_session(SPEC, ALONE, tmp_path / "again").feeds
     assert fills_of(session) == fills_of(parallel) == fills_of(again)
 
 
@@ -82,8 +82,6 @@ def test_a_desks_own_feeds_are_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no session of ours wrote"):
         run_session(SPEC, ALONE, feeds)
     assert (feeds / "fills_20250115.jsonl").read_text() == '{"schema":1}\n'
-    with pytest.raises(UserError, match="names no session to repeat"):
-        repeat_session(feeds, tmp_path / "again")
     spec = replace(SPEC, uri=f"feeds:{feeds}")
     assert obtain_feeds(spec, ALONE, tmp_path / "unused") == feeds
     assert not (tmp_path / "unused").exists()

@@ -15,7 +15,7 @@ from mmlib.core.histogram import Histogram
 from mmlib.dtypes import Status
 from mmlib.feeds.columns import empty_frame
 from mmlib.gates.spec import GateBook, load_gates
-from mmlib.ops import compare, daily, day_tables, facts, firings
+from mmlib.ops import actions, compare, daily, day_tables, facts, firings
 from mmlib.ops.error_codes import error_codes
 from mmlib.ops.facts import Figures
 from tests import make_days
@@ -310,3 +310,15 @@ def test_the_comparison_finds_a_slower_tick_and_a_net_that_turned() -> None:
     alone = compare.comparison(today, None, None, 0, None)
     assert compare.findings(alone) == []
     assert alone["previous"].isna().all()
+
+
+def test_a_code_of_many_symbols_is_one_thing_to_do() -> None:
+    rows = [("BTCUSDT", arm, "no code", n, 1.0, 100.0) for arm, n in (("A", 20), ("B", 31))]
+    rows += [("ETHUSDT", "A", "ERR_TIMEOUT", 12, 1.0, 80.0), ("ETHUSDT", "A", "ERR_OTHER", 3, 0.2, 20.0)]
+    codes = pd.DataFrame(rows, columns=["symbol", "arm", "code", "n", "per_h", "share_pct"])
+    nothing = day_tables.errors(full().iloc[:0])
+    todo = actions.actions([], [], firings.firings(pd.DataFrame(), []), nothing, nothing, codes, 0)
+    assert [line.split(";")[0] for line in todo] == [
+        "51 errors without a code on 2 symbols and arms, most on BTCUSDT arm B (31)",
+        "12 errors ERR_TIMEOUT on ETHUSDT arm A",
+    ]

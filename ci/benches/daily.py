@@ -32,10 +32,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--symbols", type=int, default=2, metavar="N", help="1 to 10 (default: 2)")
     wanted = parser.parse_args().symbols
-    feed_files.SYMBOLS = feed_files.SYMBOLS[:wanted]
+    symbols = feed_files.SYMBOLS[:wanted]
     with tempfile.TemporaryDirectory(prefix="finishline-") as place:
         feeds, ws = Path(place) / "feeds", Path(place) / "ws"
-        files = feed_files.write_feeds(feeds, 2 * wanted * TICKS_A_SYMBOL)
+        files = feed_files.write_feeds(feeds, 2 * wanted * TICKS_A_SYMBOL, symbols=symbols)
         report(ws, feeds, str(feed_files.FIRST_DAY.date()))
         measured = report(ws, feeds, str(DAY))
         warm = report(ws, feeds, str(DAY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -61,15 +62,15 @@ def fill_rows(rng: np.random.Generator, ticks: np.ndarray, n: int, first_id: int
     return rows
 
 
-def write_feeds(directory: Path, n_ticks: int, seed: int = 7) -> list[Path]:
+def write_feeds(directory: Path, n_ticks: int, seed: int = 7, symbols: Sequence[str] = SYMBOLS) -> list[Path]:
     """About ``n_ticks`` ticks (whole batches) and 1 % of fills in daily files; the tick files.
 
     The first day is drawn; each later one is the first with its date changed, which is a hundred times as fast to make.
     """
     rng = np.random.default_rng(seed)
-    per_day = 2 * len(SYMBOLS) * 86_400
-    seconds = min(-(-n_ticks // (2 * len(SYMBOLS)) // _BATCH) * _BATCH, 86_400)
-    writers = [FeedWriter(directory, symbol) for symbol in SYMBOLS]
+    per_day = 2 * len(symbols) * 86_400
+    seconds = min(-(-n_ticks // (2 * len(symbols)) // _BATCH) * _BATCH, 86_400)
+    writers = [FeedWriter(directory, symbol) for symbol in symbols]
     for first_s in range(0, seconds, _BATCH):
         for number, writer in enumerate(writers):
             rows = tick_rows(rng, first_s, _BATCH, 60_000.0 / 3**number)

@@ -21,7 +21,6 @@ from mmlib.engine.place import claimed, listed, swap
 from mmlib.engine.spec import SessionSpec, SymbolRun, scripted
 from mmlib.engine.symbol import Job, Outcome
 from mmlib.engine.watch import Firing
-from mmlib.feeds.sidecar import NAME as SIDECAR
 from mmlib.feeds.sidecar import read_sidecar, write_sidecar
 from mmlib.gates.spec import Gate
 from mmlib.market.source import parse_uri
@@ -29,7 +28,7 @@ from mmlib.market.source import parse_uri
 if TYPE_CHECKING:
     from mmlib.engine.realtime.run import Watch
 
-__all__ = ["Progress", "Session", "SessionSpec", "SymbolRun", "obtain_feeds", "repeat_session", "run_session"]
+__all__ = ["Progress", "Session", "SessionSpec", "SymbolRun", "obtain_feeds", "run_session"]
 
 CHECKPOINT_S = 2.0
 """Wall time between two checkpoints of a symbol [s]."""
@@ -274,25 +273,6 @@ def obtain_feeds(
     if not directory.is_dir():
         raise UserError(f"{directory}: no such directory; expected feeds as feeds:DIR")
     return directory
-
-
-def repeat_session(feeds: Path, target: Path) -> Path:
-    """Run the session that wrote ``feeds`` once more, into ``target``: same source, seed and configuration.
-
-    Fills come out the same; durations are measured anew, so that the two can be compared.
-
-    Raises:
-        UserError: no session of ours wrote ``feeds``.
-    """
-    sidecar = read_sidecar(feeds)
-    if sidecar is None or "spec" not in sidecar:
-        raise UserError(f"{feeds / SIDECAR}: names no session to repeat; expected feeds of a session of ours")
-    try:
-        spec = _spec_of(sidecar)
-        config = Config.model_validate(sidecar["config"])
-    except (KeyError, TypeError, ValueError) as exc:
-        raise UserError(f"{feeds / SIDECAR}: spec, config: expected them as the session wrote them") from exc
-    return run_session(spec, config, target).feeds
 
 
 def _spec_of(sidecar: dict[str, Any]) -> SessionSpec:

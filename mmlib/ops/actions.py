@@ -9,7 +9,9 @@ import pandas as pd
 from mmlib.dtypes import Status
 from mmlib.gates.result import GateResult
 from mmlib.gates.spec import Gate
+from mmlib.ops.error_codes import UNCODED
 
+_HANDFUL = 10  # errors of a code
 COVERED_PCT = 99.0
 """A day of which less is covered by ticks is worth a sentence."""
 
@@ -53,11 +55,7 @@ def actions(
     for row in errors[errors["openings"] > 0].to_dict("records"):
         opened = f"openings of the breaker: {row['openings']}; read the errors before the first."
         todo.append(f"{row['symbol']} arm {row['arm']}: {opened}")
-    for row in codes[codes["share_pct"] >= 50].to_dict("records"):
-        if row["n"] >= 10:
-            todo.append(
-                f"{row['symbol']} arm {row['arm']}: {row['n']} errors {row['code']}; {_ADVICE.get(row['code'], _READ)}"
-            )
+    todo += _of_codes(codes)
     if quarantined:
         todo.append(
             f"{quarantined} lines of the feeds are in quarantine; their reasons are in artifacts/quarantine."
@@ -72,6 +70,20 @@ _ADVICE = {
     "ERR_TIMEOUT": "measure the way to the venue, then raise the time-out or move closer.",
     "ERR_WS_DISCONNECT": "compare with the outages above; a stream that drops at the same minute each hour is the venue's.",
 }
+
+
+def _of_codes(codes: pd.DataFrame) -> list[str]:
+    """One line a code that makes up half of the errors somewhere, and is no handful: how many, and where most."""
+    todo = []
+    leading = codes[(codes["share_pct"] >= 50) & (codes["n"] >= _HANDFUL)]
+    for code, part in leading.groupby("code", sort=False, observed=True):
+        most = part.sort_values("n").iloc[-1]
+        where = f"{most['symbol']} arm {most['arm']}"
+        if len(part) > 1:
+            where = f"{len(part)} symbols and arms, most on {where} ({most['n']:,})"
+        named = "errors without a code" if code == UNCODED else f"errors {code}"
+        todo.append(f"{part['n'].sum():,} {named} on {where}; {_ADVICE.get(str(code), _READ)}")
+    return todo
 
 
 def of_alerts(fired: pd.DataFrame) -> list[str]:

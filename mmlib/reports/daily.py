@@ -156,7 +156,7 @@ def _drivers(edge: pd.DataFrame) -> str:
     listed = ", ".join(f"{name} {value:+.2f}" for name, value in parts.items())
     worst = min(parts, key=lambda name: parts[name])
     text = f"In bps of traded notional: {listed}."
-    if parts[worst] < 0:
+    if round(parts[worst], 2) < 0:
         text += f" The largest cost was {worst}."
     if len(traded) < 2:
         return text

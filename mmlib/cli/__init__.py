@@ -1,0 +1,61 @@
+"""The command line: parse, call, exit code. Everything heavy is imported inside the handler that needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmlib._io import UserError
+from mmlib.cli import others, steps
+from mmlib.cli.shared import say
+from mmlib.workflow.arguments import parser
+
+_HANDLERS = {**steps.HANDLERS, **others.HANDLERS}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; no traceback reaches the terminal."""
+    args = parser().parse_args(argv)
+    args.command = sys.argv[1:] if argv is None else list(argv)
+    _end_as_interrupted()
+    try:
+        return _HANDLERS[args.verb](args)
+    except UserError as exc:
+        say(f"finishline {args.verb}: {exc}")
+        return 2
+    except KeyboardInterrupt:
+        say(f"finishline {args.verb}: interrupted")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as exc:  # the last resort: one line for the reader, the rest in a file
+        where = _keep_traceback(Path(getattr(args, "workspace", ".")))
+        say(f"finishline {args.verb}: unexpected {type(exc).__name__}: {exc}; the traceback is in {where}")
+        return 3
+
+
+def _end_as_interrupted() -> None:
+    """SIGTERM ends a verb as Ctrl-C does, so that a session is closed and not cut."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+
+
+def _keep_traceback(workspace: Path) -> Path:
+    """Write the current traceback below the workspace, or where temporary files go when that fails."""
+    import tempfile
+    import traceback
+    from datetime import UTC, datetime
+
+    from mmlib._io import write_atomic
+
+    name = f"finishline-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    text = traceback.format_exc()
+    try:
+        return write_atomic(workspace / "artifacts" / "logs" / name, text)
+    except (UserError, OSError):
+        return write_atomic(Path(tempfile.gettempdir()) / name, text)
