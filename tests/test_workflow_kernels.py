@@ -77,7 +77,9 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Signa
         "item = Planned(get_step('prep'), pathlib.Path(sys.argv[1]), {'workspace': '.'})\n"
         "run_steps(pathlib.Path(sys.argv[2]), [item])"
     )
-    command = [sys.executable, "-c", code, str(notebook), str(ws)]
+    program = tmp_path / "program.py"
+    program.write_text(code)  # without a guard: a kernel must not run it again
+    command = [sys.executable, str(program), str(notebook), str(ws)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
         until = time.monotonic() + 60
         while not (mark.is_file() and len(mark.read_text().split()) == 2) and time.monotonic() < until:

@@ -1,7 +1,8 @@
 """Workflow: the whole demo in a warm environment, notebook by notebook, beside what an empty notebook costs.
 
 The peer is an empty notebook through the same runner: its time is the floor that the start of a kernel sets. A notebook's
-time is what papermill took; its imports are the cell that holds them.
+time is what papermill took; its imports are the cell that holds them. What is imported ahead, by the process from which kernels
+are forked, shows in the first notebook, which waits for it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import nbformat
 from report import at_most, bar, finish, machine, seconds
 
+from mmlib.workflow import ahead
 from mmlib.workflow.manifest import Planned
 from mmlib.workflow.runner import private_kernel, run_step
 from mmlib.workflow.runs import new_run
@@ -71,11 +73,19 @@ def empty_notebook(place: Path, repeats: int) -> list[float]:
 
     ensure_params(workspace)
     took = []
+    ahead.prepare([])
     with private_kernel():
-        for _ in range(repeats):
+        for _ in range(repeats + 1):
             item = Planned(get_step("prep"), source, {})
             took.append(run_step(workspace, item, new_run(workspace)).seconds)
-    return took
+    return took[1:]  # the first one waits for what is imported ahead
+
+
+def print_table(steps: list[dict[str, Any]]) -> None:
+    """Seconds of each notebook on standard error."""
+    columns = ("step", "status", "notebook", "start_and_end", "imports")
+    for row in [dict(zip(columns, columns, strict=True)), *steps]:
+        print(" ".join(f"{row[name]!s:>14}" for name in columns), file=sys.stderr)
 
 
 def main() -> int:
@@ -107,6 +117,7 @@ def main() -> int:
         site = place / f"run{args.repeats - 1}" / "artifacts" / "html"
         site_mb = sum(p.stat().st_size for p in site.rglob("*") if p.is_file()) / 1e6
         scripts = (site / "index.html").read_text(encoding="utf-8").count("<script")
+    print_table(steps)
     total = [took for took, _ in runs]
     ideal = statistics.median(floor) * len(steps)
     result |= {

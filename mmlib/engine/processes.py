@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
+from types import ModuleType
 
 
 def process_context() -> ForkServerContext | SpawnContext:
@@ -22,3 +26,13 @@ def reuse_fork_server() -> None:
     """
     server = forkserver.ensure_running.__self__  # type: ignore[attr-defined]
     server.ensure_running = resource_tracker.ensure_running
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Processes started meanwhile do not run the program of this one again for the sake of its names, as they otherwise do."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

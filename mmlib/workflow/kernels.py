@@ -27,7 +27,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from mmlib.engine.orphan import end_with_parent
-from mmlib.engine.processes import reuse_fork_server
+from mmlib.engine.processes import reuse_fork_server, without_main
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PROVISIONER = "finishline-forked"
@@ -49,7 +49,8 @@ class Kernel:
 
     def __init__(self, arguments: list[str], env: Mapping[str, str], cwd: str) -> None:
         self._process = CONTEXT.Process(target=_serve, args=(arguments, dict(env), cwd), name=_NAME)
-        self._process.start()
+        with without_main():
+            self._process.start()
         self.pid = int(self._process.pid or 0)
 
     def poll(self) -> int | None:

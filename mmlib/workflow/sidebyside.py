@@ -15,7 +15,7 @@ from typing import Any
 
 from mmlib.dtypes import Status
 from mmlib.engine.orphan import end_with_parent
-from mmlib.engine.processes import reuse_fork_server
+from mmlib.engine.processes import reuse_fork_server, without_main
 from mmlib.workflow import kernels
 from mmlib.workflow.kernels import CONTEXT
 from mmlib.workflow.manifest import FAILED, Planned, RunOutcome
@@ -68,7 +68,8 @@ def _start(ws: Path, item: Planned, run_id: str, profile: str) -> _Worker:
     process = CONTEXT.Process(
         target=_work, args=(theirs, dict(os.environ), *task), name=f"finishline-{item.step.key}"
     )
-    process.start()
+    with without_main():
+        process.start()
     theirs.close()
     return _Worker(item, process, ours)
 
