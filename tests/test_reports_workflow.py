@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -136,6 +137,18 @@ def test_dashboard_checklist_has_a_box_for_every_rule_with_a_time_course(book: G
     assert text.count("- [ ]") == len(watched)
     for found in watched:
         assert f"`{found.rule}`" in text
+
+
+def test_the_documents_of_the_soak_take_every_limit_from_the_gate_file(book: GateBook) -> None:
+    odd = [g.model_copy(update={"limit": 41.125 + k, "for_s": 4260 + 60 * k}) for k, g in enumerate(book)]
+    moved = replace(book, gates=tuple(odd))
+    start = soak.soak_start(moved, STAMP, command="c", hours=1.0)
+    checklist = soak.dashboard_checklist(moved, STAMP)
+    for before, now in zip(book.step("soak"), moved.step("soak"), strict=True):
+        assert now.rule != before.rule
+        assert f"`{now.rule}`" in start and f"`{before.rule}`" not in start
+        if now.kind == "sustained":
+            assert f"`{now.rule}`" in checklist and f"`{before.rule}`" not in checklist
 
 
 def test_flags_registry_counts_what_differs() -> None:

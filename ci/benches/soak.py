@@ -29,7 +29,7 @@ from mmlib.config.incidents import KINDS
 from mmlib.config.load import shipped_dir
 from mmlib.config.models import Config
 from mmlib.engine.measure import measure
-from mmlib.engine.session import SessionSpec, run_session
+from mmlib.engine.session import CHECKPOINT_S, SessionSpec, run_session
 from mmlib.engine.watch import immediate
 from mmlib.feeds.same import digests
 from mmlib.gates.spec import load_gates
@@ -37,9 +37,10 @@ from mmlib.gates.spec import load_gates
 GATES = load_gates(shipped_dir("params").parent).step("soak")
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 START_NS = 1_736_899_200_000_000_000
-RATE_PER_S = 180.0  # messages on average; some are several rows
+RATE_PER_S = 160.0  # messages on average; some are several rows
 HOURS = (1.0, 24.0, 72.0)
-INCIDENT_HOURS, CALM_HOURS, KILL_HOURS = 4.5, 6.0, 8.0
+INCIDENT_HOURS, CALM_HOURS, KILL_HOURS = 4.5, 6.0, 24.0
+KILL_CHECKPOINT_S = 0.2  # so that most kills find something to go on from
 SCRIPTS = {
     "feed_gap": "feed_gap@1h:40m",
     "latency_spike": "latency_spike@1h:20m",
@@ -59,6 +60,7 @@ def session(
     regime: str = "normal",
     incidents: tuple[str, ...] = (),
     resume: bool = False,
+    checkpoint_s: float = CHECKPOINT_S,
 ) -> Any:
     """Run a soak with its stop criteria."""
     config = Config.model_validate(
@@ -69,12 +71,15 @@ def session(
         }
     )
     spec = SessionSpec("simulated", symbols, ("A",), hours * 3600.0, start_ns=START_NS, seed=seed)
-    return run_session(spec, config, feeds, stops=immediate(GATES), resume=resume)
+    return run_session(spec, config, feeds, stops=immediate(GATES), resume=resume, checkpoint_s=checkpoint_s)
 
 
-def child(feeds: Path, hours: float, *, resume: bool = False) -> subprocess.Popen[bytes]:
+def child(
+    feeds: Path, hours: float, *, resume: bool = False, checkpoint_s: float = CHECKPOINT_S
+) -> subprocess.Popen[bytes]:
     """A session in a process of its own; it prints what it came to."""
     command = [sys.executable, __file__, "--child", str(feeds), "--hours", str(hours)]
+    command += ["--checkpoint-s", str(checkpoint_s)]
     return subprocess.Popen([*command, "--resume"] if resume else command, stdout=subprocess.PIPE)
 
 
@@ -153,7 +158,7 @@ def kills(home: Path, count: int, rng: random.Random) -> dict[str, Any]:
     same, landed, resumed = 0, 0, 0
     for k in range(count):
         feeds = home / f"killed{k}" / "feeds"
-        running = child(feeds, KILL_HOURS)
+        running = child(feeds, KILL_HOURS, checkpoint_s=KILL_CHECKPOINT_S)
         try:
             running.wait(timeout=rng.uniform(0.05, 1.0) * length)
         except subprocess.TimeoutExpired:
@@ -174,9 +179,10 @@ def main() -> int:
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--hours", type=float, default=0.0, help=argparse.SUPPRESS)
     parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--checkpoint-s", type=float, default=CHECKPOINT_S, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        done = session(options.child, options.hours, resume=options.resume)
+        done = session(options.child, options.hours, resume=options.resume, checkpoint_s=options.checkpoint_s)
         runs = [dataclasses.asdict(run) | {"span_s": run.span_s} for run in done.runs]
         print(json.dumps({
             "events_per_s": [round(run["events"] / run["span_s"], 1) for run in runs],
@@ -230,6 +236,9 @@ def main() -> int:
             ),
             bar("calm seeds that trip nothing", quiet, options.seeds),
             bar("killed and resumed sessions with identical feeds", killed["identical"], options.kills),
+            bar(
+                "kills that left a checkpoint to go on from", killed["with_a_checkpoint"], options.kills // 2
+            ),
         ],
     }
     return finish(result)
