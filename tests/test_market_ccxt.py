@@ -18,6 +18,7 @@ from mmlib.engine.measure import measure
 from mmlib.engine.realtime.options import LiveUri
 from mmlib.engine.realtime.run import warm_up
 from mmlib.engine.realtime.symbol import SymbolBot
+from mmlib.engine.realtime.watching import with_values
 from mmlib.engine.session import SessionSpec, run_session
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.sidecar import read_sidecar
@@ -93,6 +94,20 @@ def test_its_recording_replays_to_its_fills_and_stays_coarse(session, tmp_path: 
     assert again.grade is Grade.SIMULATED
     source = open_source(f"recording:{raw}", "BTCUSDT")
     assert source.caveat and source.quality["bad_lines"] == 0 and source.quality["sequence_gaps"] == 0
+
+
+@pytest.mark.parametrize(("served_as", "name"), [("binance", "binanceus"), ("binanceusdm", "binanceusdm")])
+def test_orders_that_the_exchange_would_not_take_are_refused_before_the_session(
+    served_as: str, name: str, tmp_path: Path
+) -> None:
+    """Through ccxt and through our own client alike."""
+    small = with_values(CONFIG, {"quoting.order_notional": 4.0})
+    with loopback(served_as) as host:
+        spec = SessionSpec(LiveUri(name, host.url).text(), ("BTCUSDT",), ("A",), 1.0)
+        with pytest.raises(
+            UserError, match=r"order_notional: 4; expected at least 5, .* BTCUSDT at http://127"
+        ):
+            run_session(spec, small, tmp_path / "feeds")
 
 
 class Rig:

@@ -29,7 +29,7 @@ from mmlib.feeds.sidecar import write_sidecar
 from mmlib.feeds.writer import FeedWriter
 from mmlib.market.live.clients import client_of
 from mmlib.market.live.rawlog import RawLog
-from mmlib.market.live.rest import Client, Refused, Rules, instrument_of, read_rules
+from mmlib.market.live.rest import Client, Refused, Rules, check_order_size, instrument_of, read_rules
 from mmlib.market.source import Instrument
 
 if TYPE_CHECKING:
@@ -175,7 +175,9 @@ class _Runner:
     def _instrument(self, rules: Rules, symbol: str) -> Instrument:
         """What the configuration declares, else what the exchange says."""
         declared = self.config.instruments.get(symbol)
-        listed_as = instrument_of(rules, symbol, self.source.venue().rest)
+        place = self.source.venue().rest
+        listed_as = instrument_of(rules, symbol, place)
+        check_order_size(rules, symbol, self.config.quoting.order_notional, place)
         return Instrument(symbol, declared.tick_size, declared.lot_size) if declared else listed_as
 
     def _log(self) -> RawLog | None:

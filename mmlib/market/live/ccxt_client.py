@@ -134,7 +134,7 @@ class CcxtClient:
         sizes = {name: _sizes(market, self.exchange.precisionMode) for name, market in self._markets.items()}
         instruments = {name: Instrument(name, *size) for name, size in sizes.items() if size is not None}
         headers = self.exchange.last_response_headers or {}
-        return Rules(instruments, str(headers.get(GRADE_HEADER, "")))
+        return Rules(instruments, str(headers.get(GRADE_HEADER, "")), _min_notional(self._markets))
 
     async def server_time_ms(self) -> int:
         """The exchange's clock.
@@ -215,6 +215,14 @@ def _by_name(markets: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name in {dashed, plain, str(market["id"]).upper()}:
             named.setdefault(name, []).append(market)
     return {name: found[0] for name, found in named.items() if len(found) == 1}
+
+
+def _min_notional(markets: Mapping[str, dict[str, Any]]) -> dict[str, float]:
+    """ccxt's smallest cost of an order, of the markets that state one."""
+    least = {
+        name: ((market.get("limits") or {}).get("cost") or {}).get("min") for name, market in markets.items()
+    }
+    return {name: float(cost) for name, cost in least.items() if cost is not None}
 
 
 def _sizes(market: dict[str, Any], mode: int) -> tuple[float, float] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpx
@@ -38,10 +39,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Rules:
-    """What an exchange says of itself: instruments by symbol, and whose grade its data are of (empty for a real exchange)."""
+    """What an exchange says of itself.
+
+    Attributes:
+        instruments: by symbol.
+        grade: whose grade its data are of; empty for a real exchange.
+        min_notional: by symbol, the smallest order that it takes [quote currency], where it states one.
+    """
 
     instruments: dict[str, Instrument]
     grade: str
+    min_notional: Mapping[str, float] = field(default_factory=dict)
 
 
 class Client(Protocol):
@@ -124,7 +132,8 @@ class RestClient:
         """
         response = await self._get(self.venue.info_path, {}, 20)
         grade = response.headers.get(GRADE_HEADER, "")
-        return Rules(_instruments(_json(response)), grade)
+        info = _json(response)
+        return Rules(_instruments(info), grade, _min_notional(info))
 
     async def _get(self, path: str, params: dict[str, str], weight: int, symbol: str = "") -> httpx.Response:
         def refused(code: str, detail: str) -> Refused:
@@ -201,6 +210,33 @@ def _instruments(info: dict[str, Any]) -> dict[str, Instrument]:
         if tick > 0.0 and lot > 0.0:
             found[str(entry["symbol"])] = Instrument(str(entry["symbol"]), tick, lot)
     return found
+
+
+def _min_notional(info: dict[str, Any]) -> dict[str, float]:
+    """What spot calls ``minNotional`` and futures ``notional``."""
+    found = {}
+    for entry in info.get("symbols", ()):
+        for rule in entry.get("filters", ()):
+            if rule.get("filterType") in ("NOTIONAL", "MIN_NOTIONAL"):
+                with contextlib.suppress(TypeError, ValueError):
+                    found[str(entry["symbol"])] = float(rule.get("minNotional", rule.get("notional")))
+    return found
+
+
+def check_order_size(rules: Rules, symbol: str, notional: float, place: str) -> None:
+    """Refuse to rehearse with orders that the exchange would not take.
+
+    Args:
+        notional: of one quote [quote currency].
+
+    Raises:
+        UserError: it is below the exchange's smallest order.
+    """
+    least = rules.min_notional.get(symbol.upper(), 0.0)
+    if notional < least:
+        raise UserError(
+            f"quoting.order_notional: {notional:g}; expected at least {least:g}, the smallest order of {symbol} at {place}"
+        )
 
 
 def instrument_of(rules: Rules, symbol: str, place: str) -> Instrument:

@@ -12,6 +12,7 @@ from mmlib.market.loopback.flows import Levels, Step
 from mmlib.market.source import Instrument
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "USD", "EUR", "BTC", "ETH")
+_MIN_NOTIONAL = "5"
 _ID_STEP = 3  # futures ids run on for other symbols in between
 
 
@@ -74,6 +75,9 @@ class Served:
             "filters": [
                 {"filterType": "PRICE_FILTER", "tickSize": tick},
                 {"filterType": "LOT_SIZE", "stepSize": lot},
+                {"filterType": "MIN_NOTIONAL", "notional": _MIN_NOTIONAL}
+                if self.venue.futures
+                else {"filterType": "NOTIONAL", "minNotional": _MIN_NOTIONAL},
             ],
         }
 
