@@ -19,7 +19,7 @@ _STALE_S = 10.0
 
 
 def show(ws: Path, *, once: bool = False, console: Console | None = None) -> int:
-    """Show the session that runs in a workspace until it ends; 0, or 1 when none runs.
+    """Show the session that runs in a workspace until it ends, or once; always 0.
 
     Raises:
         UserError: none of its sessions is running.
