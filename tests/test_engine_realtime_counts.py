@@ -18,6 +18,7 @@ from mmlib.engine.realtime.checkpoint import Checkpoint
 from mmlib.engine.realtime.feedlog import FeedLog
 from mmlib.engine.realtime.ledger import Ledger
 from mmlib.engine.realtime.phases import COMPUTE, PHASES, PhaseTimes
+from mmlib.engine.realtime.telemetry import Telemetry
 from mmlib.feeds.reader import read_feeds
 from mmlib.market.live import codes
 from mmlib.market.live.rowbuffer import RowBuffer
@@ -181,3 +182,11 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"session\.npz: cannot be read"):
             Checkpoint.read(tmp_path)
+
+
+def test_every_code_is_exported_from_the_first_moment_on() -> None:
+    registry = Telemetry(0, NAMES, ("A",)).registry
+    for name in NAMES:
+        for code in codes.CODES:  # what begins at one has not increased, for Prometheus
+            labels = {"symbol": name, "arm": "A", "code": code}
+            assert registry.get_sample_value("mm_error_total", labels) == 0.0

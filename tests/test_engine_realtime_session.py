@@ -166,8 +166,8 @@ def test_a_killed_session_goes_on_without_a_torn_or_doubled_line_and_replays_to_
     partial = tmp_path / "feeds.partial"
     with loopback(rate_per_s=150.0) as host:
         uri = LiveUri("binanceusdm", host.url, raw).text()
-        killed = start(uri, feeds, 8.0, resume=False)
-        wait_for_ticks(partial, 90)
+        killed = start(uri, feeds, 6.0, resume=False)
+        wait_for_ticks(partial, 60)
         killed.send_signal(signal.SIGKILL)
         killed.communicate(timeout=10)
         lines_at_kill = sum(path.read_bytes().count(b"\n") for path in partial.glob("pipeline_ticks_*"))
@@ -176,7 +176,7 @@ def test_a_killed_session_goes_on_without_a_torn_or_doubled_line_and_replays_to_
             handle.write(b'{"schema":1,"ts":"2025')  # a line that the kill tore
         with raw.open("ab") as handle:
             handle.write(b"\x1f\x8b torn member")
-        resumed = start(uri, feeds, 8.0, resume=True)
+        resumed = start(uri, feeds, 6.0, resume=True)
         out, err = resumed.communicate(timeout=90)
     assert (out.strip(), resumed.returncode) == ("duration", 0), err
     for kind, key in (("ticks", ["symbol", "arm", "scheduled_ts"]), ("fills", ["symbol", "arm", "fill_id"])):
@@ -187,7 +187,7 @@ def test_a_killed_session_goes_on_without_a_torn_or_doubled_line_and_replays_to_
     assert len(ticks) > lines_at_kill - 4 * 11 * 2  # at most the last synced second went
     stated = read_sidecar(feeds)
     assert stated["complete"] and {run["resumed"] for run in stated["quality"].values()} == {1}
-    spec = SessionSpec(f"recording:{raw}", SYMBOLS, ("A", "B"), 8.0, seed=3)
+    spec = SessionSpec(f"recording:{raw}", SYMBOLS, ("A", "B"), 6.0, seed=3)
     again = run_session(spec, CONFIG, tmp_path / "again")
     assert fills_of(again.feeds) == fills_of(feeds)
 

@@ -135,7 +135,7 @@ def test_a_fault_alone_is_counted_and_the_book_is_the_servers_again(name: str, f
             for fault in faults:
                 rig.errors.clear()
                 hurt(rig.exchange, fault)
-                for _ in range(100 if EXPECTED[fault] else 20):
+                for _ in range(100 if EXPECTED[fault] else 10):
                     await asyncio.sleep(0.05)
                     if EXPECTED[fault] and EXPECTED[fault] <= set(rig.errors):
                         break

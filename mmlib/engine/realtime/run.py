@@ -145,12 +145,11 @@ class _Runner:
             self._over.set()
 
     async def _main(self) -> None:
-        failures: list[str] = []
         venue = self.source.venue()
         async with client_of(venue, self._rest_error) as client:
             rules = await read_rules(client)
             self.grade = Grade(rules.grade) if rules.grade in list(Grade) else Grade.LIVE
-            self.clock_offset_ms = await _clock_offset_ms(client, failures)
+            self.clock_offset_ms = await _clock_offset_ms(client)
             instruments = {symbol: self._instrument(rules, symbol) for symbol in self.spec.symbols}
             log = self._log()
             plan = self._plan(instruments)
@@ -267,8 +266,8 @@ def _sidecar(session: Session, runner: _Runner, partial: Path, whole: bool) -> d
     }
 
 
-async def _clock_offset_ms(client: Client, failures: list[str]) -> int:
-    """Exchange's clock minus ours, to half the time of a request [ms].
+async def _clock_offset_ms(client: Client) -> int:
+    """Exchange's clock minus ours, to half the time of a request [ms]; 0 when it does not say.
 
     Raises:
         UserError: over 300 s apart: every message would be refused.
@@ -276,8 +275,7 @@ async def _clock_offset_ms(client: Client, failures: list[str]) -> int:
     before = time.time()
     try:
         server_ms = await client.server_time_ms()
-    except (Refused, KeyError, ValueError) as exc:
-        failures.append(str(exc))
+    except (Refused, KeyError, ValueError):
         return 0
     offset = round(server_ms - (before + time.time()) * 500)
     if abs(offset) > _MAX_OFFSET_MS:

@@ -19,6 +19,7 @@ from prometheus_client import (
 from mmlib._io import UserError
 from mmlib.dtypes import STAGES, GuardLevel, Liquidity
 from mmlib.engine.realtime.loop import LiveLoop
+from mmlib.market.live import codes
 from mmlib.metrics.exported import EXPORTED, LABEL_VALUES, SLIPPAGE_BUCKETS_BPS, Exported, duration_buckets
 
 HOST = "127.0.0.1"
@@ -142,6 +143,8 @@ class Telemetry:
         if family.labels[:2] != ("symbol", "arm"):
             return
         extra = LABEL_VALUES[family.labels[2]] if len(family.labels) > 2 else None
+        if family.name == "mm_error_total":
+            extra = tuple({**dict.fromkeys(extra or ()), **codes.CODES})
         for symbol in symbols:
             for arm in self._arms:
                 for value in extra or ("",):
