@@ -56,6 +56,14 @@ def test_parallel_symbols_and_a_repeat_give_the_same_fills(session: Path, tmp_pa
     assert fills_of(session) == fills_of(parallel) == fills_of(again)
 
 
+def test_an_error_in_another_process_ends_the_session_at_once(tmp_path: Path) -> None:
+    shares: list[float] = []
+    long = replace(SPEC, symbols=("BTCUSDT", "no symbol"), duration_s=30 * 86_400.0)
+    with pytest.raises(UserError, match="symbol 'NO SYMBOL'"):
+        run_session(long, Config(), tmp_path / "feeds", progress=lambda _, share: shares.append(share))
+    assert max(shares, default=0.0) < 1.0
+
+
 def test_another_seed_gives_other_fills(session: Path, tmp_path: Path) -> None:
     other = run_session(replace(SPEC, seed=6, symbols=("BTCUSDT",)), ALONE, tmp_path / "feeds").feeds
     assert {row[:6] for row in fills_of(other)} != {
