@@ -1,6 +1,6 @@
 """Feed files as Parquet: read once, then never parsed again.
 
-One Parquet file (zstd) a feed file, which is one of a UTC day: it is written as the lines come, whatever the number of symbols,
+One Parquet file (LZ4) a feed file, which is one of a UTC day: it is written as the lines come, whatever the number of symbols,
 and row groups carry the range of their times, so that a reader takes only what it needs. What was found out about the feed
 (``Facts``) stands in the same file, so that an entry is whole or absent.
 
