@@ -187,12 +187,29 @@ def test_a_build_that_cannot_run_is_named(ws: Path) -> None:
 
 
 def test_runs_of_a_build_share_no_lucky_place() -> None:
-    rng, places = np.random.default_rng(1), set()
-    for _ in range(8):
-        gaps = repeat._scatter(rng)
-        places.add(np.empty(1 << 28, np.uint8).ctypes.data)
-        del gaps
-    assert len(places) >= 6  # without gaps the same place is mapped every time
+    def places(prepare: str) -> int:
+        """How many places the same memory has in eight forks of one process."""
+        script = f"""
+import os
+import numpy as np
+from mmlib.baseline.repeat import _scatter
+for _ in range(8):
+    if os.fork() == 0:
+        gaps = {prepare}
+        print(np.empty(1 << 28, np.uint8).ctypes.data, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+        command = [sys.executable, "-c", script]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+        assert len(said) == 8
+        return len(set(said))
+
+    assert places("None") == 1
+    assert places("_scatter(np.random.default_rng())") >= 6
+
+
+def test_a_run_deeper_in_the_stack_gives_what_it_gives() -> None:
     assert repeat._deeper(63, lambda: "found") == "found"
     with pytest.raises(ZeroDivisionError):
         repeat._deeper(5, lambda: 1 / 0)

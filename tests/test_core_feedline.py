@@ -83,6 +83,7 @@ TEXTS = st.one_of(
 @example('"2100-02-29T00:00:00Z"')
 @example('"2025-01-15 00:00:00+05:30"')
 @example('"2025-01-15T00:00:00+24:00"')
+@example('"2262-05-01T00:00:00Z"')
 @example("1736899200000000000")
 @example("9300000000000000000")
 def test_a_time_is_what_the_plain_parser_says_or_refused(text: str) -> None:

@@ -29,7 +29,7 @@ def _two(buf, at):
 
 @jit_borrowing
 def _days(year, month, day):
-    """Days since 1970 of a date of the Gregorian calendar, FAIL where there is none such.
+    """Days since 1970 of a date of the Gregorian calendar up to 2261, FAIL where there is none such.
 
     Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
     """
@@ -39,7 +39,7 @@ def _days(year, month, day):
         longest = 30
     elif month == 2:
         longest = 29 if leap else 28
-    if not (1970 <= year <= 2262 and 1 <= month <= 12 and 1 <= day <= longest):
+    if not (1970 <= year <= 2261 and 1 <= month <= 12 and 1 <= day <= longest):
         return np.int64(FAIL)
     shifted = year - 1 if month <= 2 else year
     era_year = shifted % 400
