@@ -22,8 +22,11 @@ def reuse_fork_server() -> None:
     """Let a process that came from a fork server use that one for its own children, instead of a new one.
 
     ``ensure_running`` promises as much, but knows a server only by being its parent. The server lives as long as this process,
-    which holds the end of a pipe by which the server sees it.
+    which holds the end of a pipe by which the server sees it. From Python 3.14 on a server obeys only who has its key, which is
+    its parent; there each process begins a server of its own.
     """
+    if sys.version_info >= (3, 14):
+        return
     server = forkserver.ensure_running.__self__  # type: ignore[attr-defined]
     server.ensure_running = resource_tracker.ensure_running
 
