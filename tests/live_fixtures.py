@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mmlib.config.models import Config
-from mmlib.market.live.venues import venue_of
+from mmlib.market.live.lookup import venue_of
 from mmlib.market.loopback.flows import SimulatedFlow
 from mmlib.market.loopback.server import LoopbackExchange
 

@@ -27,9 +27,10 @@ from mmlib.market.live.ccxt_client import CcxtClient
 from mmlib.market.live.ccxt_exchanges import ccxt_venue, streamed
 from mmlib.market.live.clients import client_of, feed_of
 from mmlib.market.live.connection import Patience
+from mmlib.market.live.lookup import venue_of
 from mmlib.market.live.rest import Refused, instrument_of, read_rules
 from mmlib.market.live.router import Clock
-from mmlib.market.live.venues import raw_venue_of, venue_of
+from mmlib.market.live.venues import raw_venue_of
 from mmlib.market.loopback.flows import SimulatedFlow
 from mmlib.market.loopback.server import LoopbackExchange
 from mmlib.market.opening import open_source

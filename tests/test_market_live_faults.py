@@ -13,9 +13,9 @@ from mmlib._io import UserError
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.market.live import codes
 from mmlib.market.live.feed import LiveFeed, Patience
+from mmlib.market.live.lookup import venue_of
 from mmlib.market.live.rest import Refused, RestClient, instrument_of
 from mmlib.market.live.router import Clock
-from mmlib.market.live.venues import venue_of
 from mmlib.market.loopback.faults import NAMES, parse_faults
 from mmlib.market.loopback.flows import RecordedFlow, SimulatedFlow, flow_of
 from mmlib.market.loopback.server import LoopbackExchange

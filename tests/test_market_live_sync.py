@@ -21,9 +21,10 @@ from mmlib.dtypes import (
     KIND_TRADE,
 )
 from mmlib.market.live import codes
+from mmlib.market.live.lookup import venue_of
 from mmlib.market.live.router import Clock, Router, with_symbol
 from mmlib.market.live.sync import BadFrame, SymbolStream
-from mmlib.market.live.venues import VENUES, venue_of
+from mmlib.market.live.venues import VENUES
 from mmlib.market.loopback.flows import Step
 from mmlib.market.loopback.served import Served
 from mmlib.market.source import Instrument

@@ -1,10 +1,10 @@
-"""A session: the bot over one source and several symbols, its feeds, and what there is to say about both."""
+"""A session: the bot over one source and several symbols, and its feeds."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ import numpy as np
 
 from mmlib._io import UserError
 from mmlib.config.models import Config
-from mmlib.dtypes import Grade
 from mmlib.engine import checkpoint
 from mmlib.engine.crew import NEVER_NS, Progress, Rows, workers
+from mmlib.engine.finished import Session, sidecar_of
 from mmlib.engine.parts import read_part
 from mmlib.engine.place import claimed, listed, swap
-from mmlib.engine.spec import SessionSpec, SymbolRun, scripted
+from mmlib.engine.spec import SessionSpec, SymbolRun
 from mmlib.engine.symbol import Job, Outcome
 from mmlib.engine.watch import Firing
 from mmlib.feeds.sidecar import read_sidecar, write_sidecar
@@ -33,37 +33,6 @@ __all__ = ["Progress", "Session", "SessionSpec", "SymbolRun", "obtain_feeds", "r
 CHECKPOINT_S = 2.0
 """Wall time between two checkpoints of a symbol [s]."""
 _PARTS = "parts"
-
-
-@dataclass(frozen=True)
-class Session:
-    """A finished session; ``halted`` holds the stop criteria that ended it early, all at the same minute."""
-
-    spec: SessionSpec
-    feeds: Path
-    runs: tuple[SymbolRun, ...]
-    started: str
-    finished: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    halted: tuple[Firing, ...] = ()
-
-    @property
-    def grade(self) -> Grade:
-        """The weakest grade among the symbols."""
-        return Grade.weakest([run.grade for run in self.runs]) or Grade.SIMULATED
-
-    @property
-    def span_s(self) -> float:
-        """Market time that every symbol covers [s]."""
-        return min((run.span_s for run in self.runs), default=0.0)
-
-    def table(self) -> list[dict[str, Any]]:
-        """One plain row a symbol, for a notebook to show."""
-        keys = ("symbol", "grade", "events", "ticks", "fills", "seconds", "description")
-        return [
-            {"hours": round(run.span_s / 3600, 3)} | {key: asdict(run)[key] for key in keys}
-            for run in self.runs
-        ]
 
 
 def run_session(
@@ -203,35 +172,6 @@ def _until(run: SymbolRun, home: Path, halt_ns: int, interval_ns: int) -> Symbol
         (int(ticks[0]), int(ticks[-1]) + interval_ns) if len(ticks) else (run.first_ns, run.first_ns)
     )
     return replace(run, ticks=len(ticks), fills=n_fills, first_ns=first, last_ns=last)
-
-
-def sidecar_of(session: Session, config: Config) -> dict[str, Any]:
-    """What the feeds of a session state of themselves."""
-    spec = session.spec
-    labels = sorted({run.refresh_label for run in session.runs})
-    return {
-        "grade": str(session.grade),
-        "source": spec.uri,
-        "symbols": list(spec.symbols),
-        "arms": list(spec.arms),
-        "seed": spec.seed,
-        "started": session.started,
-        "finished": session.finished,
-        "complete": not session.halted,
-        "halted": [one.to_dict() for one in session.halted],
-        "incidents": [str(one) for one in scripted(config.rehearsal.incidents)],
-        "runs": [run.to_dict() for run in session.runs],
-        "tick_interval_ms": config.pipeline.tick_interval_ms,
-        "refresh_latency": "; ".join(labels),
-        "caveats": sorted({run.caveat for run in session.runs} - {""}),
-        "quality": {run.symbol: run.quality for run in session.runs},
-        "source_sha256": {run.symbol: run.source_sha256 for run in session.runs},
-        "spec": asdict(spec),
-        "config": config.model_dump(mode="json"),
-        "instruments": {
-            run.symbol: {"tick_size": run.tick_size, "lot_size": run.lot_size} for run in session.runs
-        },
-    }
 
 
 def _now() -> str:

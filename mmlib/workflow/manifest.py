@@ -11,7 +11,8 @@ from typing import Any
 from mmlib._io import sha256_file, sha256_json, write_json
 from mmlib.dtypes import Status
 from mmlib.workflow import runs
-from mmlib.workflow.changes import changed_files, deciding
+from mmlib.workflow.changes import changed_files
+from mmlib.workflow.deciding import deciding
 from mmlib.workflow.record import StepRecord, latest
 from mmlib.workflow.steps import Step
 from mmlib.workflow.table import explain

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmlib._io import UserError, inside, read_json, sha256_file, sha256_json, write_json
 from mmlib.dtypes import Grade, Status
 from mmlib.workflow import runs
-from mmlib.workflow.changes import deciding
+from mmlib.workflow.deciding import deciding
 from mmlib.workflow.light import light_jsonschema
 from mmlib.workflow.params import check_parameters
 from mmlib.workflow.provenance import (

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 from mmlib._io import UserError
-from mmlib.market.live.venues import Venue, venue_of
+from mmlib.market.live.lookup import venue_of
+from mmlib.market.live.venues import Venue
 
 RESUME_ENV = "FINISHLINE_RESUME"
 """Set to 1, a session that was cut off goes on where its last synced second ended."""

@@ -19,12 +19,14 @@ import numpy as np
 from mmlib._io import UserError, sha256_json
 from mmlib.core.histogram import Histogram
 from mmlib.dtypes import EVENT, FILL, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH, Grade
+from mmlib.engine.finished import Session, sidecar_of
 from mmlib.engine.place import claimed, listed, swap
 from mmlib.engine.realtime import checkpoint
 from mmlib.engine.realtime.checkpoint import Checkpoint
 from mmlib.engine.realtime.loop import LiveLoop, Observer, Plan
 from mmlib.engine.realtime.options import LiveUri, resume_wanted
 from mmlib.engine.realtime.symbol import SymbolBot
+from mmlib.engine.spec import SessionSpec, SymbolRun
 from mmlib.feeds.sidecar import write_sidecar
 from mmlib.feeds.writer import FeedWriter
 from mmlib.market.live.clients import client_of
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mmlib.config.models import Config
-    from mmlib.engine.session import Session, SessionSpec, SymbolRun
 
 _S = 1_000_000_000
 _MAX_OFFSET_MS = 300_000
@@ -62,7 +63,6 @@ def run_live(
             fits to go on from, or as `place.claimed`.
     """
     from mmlib.engine.realtime.watching import watching
-    from mmlib.engine.session import Session
 
     source = LiveUri.parse(spec.uri)
     warm_up(config, spec.arms)
@@ -218,8 +218,6 @@ class _Runner:
 
     def symbol_run(self, symbol: str, seconds: float) -> SymbolRun:
         """What one symbol came to."""
-        from mmlib.engine.session import SymbolRun
-
         loop = self.loop
         instrument = loop.plan.instruments[symbol]
         stream = loop.feed.streams[symbol] if loop.feed else None
@@ -248,8 +246,6 @@ class _Runner:
 
 
 def _sidecar(session: Session, runner: _Runner, partial: Path, whole: bool) -> dict[str, Any]:
-    from mmlib.engine.session import sidecar_of
-
     files = listed(partial)
     if not whole:
         files[checkpoint.NAME] = (partial / checkpoint.NAME).stat().st_size

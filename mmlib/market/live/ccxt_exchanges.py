@@ -21,7 +21,7 @@ _TIMEOUT_S = 5.0
 
 
 def ccxt_venue(name: str, url: str = "") -> Venue:
-    """An exchange that ccxt streams. ``url`` as for `venues.venue_of`.
+    """An exchange that ccxt streams. ``url`` as for `lookup.venue_of`.
 
     Raises:
         UserError: unknown, without streams of books and trades, or without a tick size; or an address as `venues.addresses`.

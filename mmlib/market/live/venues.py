@@ -105,10 +105,10 @@ VENUES = {
 
 
 def raw_venue_of(name: str, url: str = "") -> RawVenue:
-    """An exchange that is read raw; ``url`` as for `venue_of`.
+    """An exchange that is read raw; ``url`` as for `lookup.venue_of`.
 
     Raises:
-        UserError: not one of them, or as `venue_of`.
+        UserError: not one of them, or as `lookup.venue_of`.
     """
     venue = VENUES.get(name)
     if venue is None:
@@ -117,24 +117,6 @@ def raw_venue_of(name: str, url: str = "") -> RawVenue:
         )
     rest, ws = addresses(url)
     return replace(venue, rest=rest or venue.rest, ws=ws or venue.ws)
-
-
-def venue_of(name: str, url: str = "") -> Venue:
-    """An exchange by name, read raw where that is possible and through ccxt where not.
-
-    Args:
-        name: as in ``live:NAME``.
-        url: replaces its addresses: one base for both protocols, or ``REST,WS``.
-
-    Raises:
-        UserError: unknown exchange, one without streams, an address of another protocol, or one that carries a name, a
-            password or a query.
-    """
-    if name in VENUES:
-        return raw_venue_of(name, url)
-    from mmlib.market.live.ccxt_exchanges import ccxt_venue
-
-    return ccxt_venue(name, url)
 
 
 def recorded_venue(name: str) -> Venue:
@@ -152,7 +134,7 @@ def addresses(url: str) -> tuple[str, str]:
     """REST and WebSocket base of ``--live-url``; both empty when it is.
 
     Raises:
-        UserError: see `venue_of`.
+        UserError: see `lookup.venue_of`.
     """
     if not url:
         return "", ""
