@@ -80,9 +80,13 @@ class Passing:
         return max(grid.start_ns, self._limits[0]), min(end, self._limits[1])
 
     def partials(self) -> dict[int, Partial]:
-        """Time at which a slice begins (see ``slices.period_ns``) -> the slice; empty where the file has to be read again."""
+        """Time at which a slice begins (see ``slices.period_ns``) -> the slice; empty where the file has to be read again.
+
+        To be asked once: the histograms, many times as large, are let go of.
+        """
         if not self._useful:
             return {}
         pairs = list(self._number)
         begun = [(self._grid(number).start_ns, *held) for number, held in sorted(self._bins.items())]
+        self._bins, self._useful = {}, False
         return {start_ns: finished(bins, pairs, start_ns, ends) for start_ns, bins, ends in begun}

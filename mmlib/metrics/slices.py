@@ -208,7 +208,8 @@ def finished(bins: TickBins, pairs: Sequence[Pair], start_ns: int, ends: np.ndar
     """What bins came to, when they have seen all ticks of their pairs, which are their first groups.
 
     Args:
-        bins: closed by this. start_ns: where their first interval begins. ends: see ``core.tickbins.new_bins``.
+        bins: closed by this; nothing of the result is a view of them. start_ns: where their first interval begins.
+        ends: see ``core.tickbins.new_bins``.
     """
     finish_bins(bins)
     n = len(pairs)
@@ -217,17 +218,17 @@ def finished(bins: TickBins, pairs: Sequence[Pair], start_ns: int, ends: np.ndar
     return Partial(
         pair_names=np.array(pairs, str).reshape(n, 2),
         start_ns=np.array(start_ns),
-        counts=bins.counts[:n],
-        sums=bins.sums[:n],
-        quantile=bins.quantile[:n],
-        mark_ns=bins.mark_ns[:n],
-        tick_ns=bins.tick_ns[:n],
-        first_mark=bins.first_mark[:n],
-        first_mid=bins.first_mid[:n],
+        counts=bins.counts[:n].copy(),
+        sums=bins.sums[:n].copy(),
+        quantile=bins.quantile[:n].copy(),
+        mark_ns=bins.mark_ns[:n].copy(),
+        tick_ns=bins.tick_ns[:n].copy(),
+        first_mark=bins.first_mark[:n].copy(),
+        first_mid=bins.first_mid[:n].copy(),
         distance=np.stack([pair, bucket, bins.distance[pair, 0, bucket], bins.distance[pair, 1, bucket]]),
-        opening_ns=bins.opening_ns[:n],
-        opening=bins.opening[:n],
-        n_opening=bins.n_opening[:n],
+        opening_ns=bins.opening_ns[:n].copy(),
+        opening=bins.opening[:n].copy(),
+        n_opening=bins.n_opening[:n].copy(),
         answered=np.searchsorted(ends, answered, side="right") - 1,
         answer_ns=bins.answer_ns[answered],
         answer=bins.answer[answered],
