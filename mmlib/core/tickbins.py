@@ -9,6 +9,7 @@ Oracle: tests/naive_dataset.py.
 from __future__ import annotations
 
 import math
+import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,6 +83,17 @@ def no_sums(groups: int, intervals: int) -> np.ndarray:
     return sums
 
 
+def _pages(*shape: int, dtype: type) -> np.ndarray:
+    """Zeros in pages of their own, not shared with forks, which go back to the system when they are let go of.
+
+    Freed to the C library, arrays of tens of megabytes would be kept for later ones, by each thread's arena: glibc takes the
+    largest array that was freed for the size below which it gives nothing back.
+    """
+    size = math.prod(shape)
+    pages = mmap.mmap(-1, max(size, 1) * np.dtype(dtype).itemsize, access=mmap.ACCESS_COPY)
+    return np.frombuffer(pages, dtype, size).reshape(shape)
+
+
 def new_bins(groups: int, intervals: int, asked_ns: np.ndarray, ends: np.ndarray) -> TickBins:
     """Empty results; the questions of group g are ``asked_ns[ends[g]:ends[g + 1]]``, rising."""
     g, i = groups, intervals
@@ -90,7 +102,7 @@ def new_bins(groups: int, intervals: int, asked_ns: np.ndarray, ends: np.ndarray
         sums=no_sums(g, i),
         quantile=np.full((g, i, STAGES, 3), np.nan),
         mark_ns=np.full((g, i), NEVER),
-        counted=np.zeros((g, STAGES, SIZE), np.int32),
+        counted=_pages(g, STAGES, SIZE, dtype=np.int32),
         least=np.full((g, STAGES), np.inf),
         most=np.full((g, STAGES), -np.inf),
         current=np.full(g, -1, np.int64),
@@ -100,7 +112,7 @@ def new_bins(groups: int, intervals: int, asked_ns: np.ndarray, ends: np.ndarray
         last_mark=np.full(g, NEVER),
         last_mid=np.full(g, np.nan),
         mark_bin=np.full(g, -1, np.int64),
-        distance=np.zeros((g, 2, SIZE), np.int64),
+        distance=_pages(g, 2, SIZE, dtype=np.int64),
         opening_ns=np.zeros((g, OPENING), np.int64),
         opening=np.zeros((g, OPENING)),
         n_opening=np.zeros(g, np.int64),

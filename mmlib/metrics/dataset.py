@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,10 @@ from mmlib.feeds.reader import Feed, file_span, read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar
 from mmlib.metrics.farm import Farm, Progress, collect, threads
 from mmlib.metrics.grid import SECOND_NS, Grid, groups, ns
-from mmlib.metrics.intervals import NO_TICKS, Whole, asked_ns, interval_frame, nonfinite_values
+from mmlib.metrics.intervals import NO_TICKS, OF_FILLS, Whole, asked_ns, interval_frame, nonfinite_values
 from mmlib.metrics.kept import Source, reduced, save
 from mmlib.metrics.passing import Passing
-from mmlib.metrics.slices import Pair, Partial, Slice, plan
+from mmlib.metrics.slices import Pair, Slice, plan
 from mmlib.metrics.ticks import Ticks, convert_files, open_ticks
 
 SCHEMA_VERSION = 1
@@ -73,8 +73,8 @@ def build_dataset(
 ) -> Dataset:
     """Aggregate the feeds of ``[start, end)`` into intervals aligned to UTC.
 
-    The ticks pass through memory once, in slices of time; the fills are held. Whoever works the slices out, the result is the
-    same to the last bit.
+    The ticks pass through memory once, in slices of time; of the fills, what the intervals need is held. Whoever works the
+    slices out, the result is the same to the last bit.
 
     Args:
         feeds_dir: directory of feeds; an empty one gives an empty dataset.
@@ -99,7 +99,8 @@ def build_dataset(
         fills = read_feeds(
             feeds_dir, "fills", start=start, end=end, quarantine_dir=quarantine_dir, cache_dir=home
         )
-        by_pair = {(symbol, arm): part for symbol, arm, (part,) in groups(fills.frame)}
+        by_pair = {(symbol, arm): part[list(OF_FILLS)] for symbol, arm, (part,) in groups(fills.frame)}
+        fills = replace(fills, frame=fills.frame[["ts"]])
         asked = {pair: asked_ns(part) for pair, part in by_pair.items()}
         limits = _limits(start, end)
         onlooker = partial(_onlooker, asked=asked, step_ns=step_ns, limits=limits)
@@ -110,7 +111,9 @@ def build_dataset(
             questions = [asked.get(pair, np.empty(0, np.int64)) for pair in pairs]
             slices = plan(ticks.files, pairs, grid, *limits, questions)
             try:
-                partials, sources = _reduce(slices, ticks, work, progress, keep=cache_dir is not None)
+                whole, sources = _reduce(
+                    slices, ticks, Whole(pairs, grid), work, progress, keep=cache_dir is not None
+                )
                 break
             except (OSError, pa.ArrowException) as exc:
                 if last_try:
@@ -123,7 +126,7 @@ def build_dataset(
         if "conversion" in sources:
             with contextlib.suppress(OSError):
                 sweep(home)
-    intervals = interval_frame(Whole(partials, pairs, grid), by_pair)
+    intervals = interval_frame(whole, by_pair)
     summary = _summary(intervals, grid, ticks, fills, feeds_dir)
     summary["from"], summary["to"] = _bounds(grid, start, end)
     return Dataset(intervals, summary, sources)
@@ -140,21 +143,23 @@ def _onlooker(
 
 
 def _reduce(
-    slices: Sequence[Slice], ticks: Ticks, work: Farm, progress: Progress | None, *, keep: bool
-) -> tuple[list[Partial], dict[Source, int]]:
-    """What the slices come to, in their order, and how many came whence."""
-    passed = [ticks.passed_slice(task) for task in slices]
-    missing = [task for task, found in zip(slices, passed, strict=True) if found is None]
-    rest = iter(collect(work, partial(reduced, keep=keep), missing, "slices of the ticks", progress))
-    partials: list[Partial] = []
+    slices: Sequence[Slice], ticks: Ticks, whole: Whole, work: Farm, progress: Progress | None, *, keep: bool
+) -> tuple[Whole, dict[Source, int]]:
+    """What the slices come to, put into ``whole``, and how many came whence."""
+    missing = [task for task in slices if not ticks.has_passed(task)]
+    rest = collect(work, partial(reduced, keep=keep), missing, "slices of the ticks", progress)
     sources: Counter[Source] = Counter()
-    for task, found in zip(slices, passed, strict=True):
-        if found is not None and keep:
-            save(task, found)
-        pair: tuple[Partial, Source] = (found, "conversion") if found is not None else next(rest)
-        partials.append(pair[0])
-        sources[pair[1]] += 1
-    return partials, dict(sources)
+    for task in slices:
+        source: Source = "conversion"
+        if ticks.has_passed(task):
+            found = ticks.hand_over(task)
+            if keep:
+                save(task, found)
+        else:
+            found, source = next(rest)
+        whole.add(found)
+        sources[source] += 1
+    return whole, dict(sources)
 
 
 def _limits(start: datetime | None, end: datetime | None) -> tuple[int, int]:

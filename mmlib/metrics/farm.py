@@ -44,18 +44,21 @@ def collect(
     tasks: Sequence[Task],
     what: str,
     progress: Progress | None = None,
-) -> list[Result]:
-    """Results in the order of the tasks.
+) -> Iterator[Result]:
+    """Results in the order of the tasks, each as soon as those before it are there; none is held any longer.
 
     Raises:
         UserError: see ``Cluster``; and whatever ``work`` raises.
     """
-    results: dict[int, Result] = {}
+    waiting: dict[int, Result] = {}
+    given = 0
     for number, result in farm.each(work, tasks):
-        results[number] = result
+        waiting[number] = result
         if progress is not None:
-            progress(what, len(results), len(tasks))
-    return [results[number] for number in range(len(tasks))]
+            progress(what, given + len(waiting), len(tasks))
+        while given in waiting:
+            yield waiting.pop(given)
+            given += 1
 
 
 class Here:
@@ -83,7 +86,7 @@ class Pool:
             futures: dict[Future[Result], int] = {pool.submit(work, task): k for k, task in enumerate(tasks)}
             try:
                 for future in as_completed(futures):
-                    yield futures[future], future.result()
+                    yield futures.pop(future), future.result()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 

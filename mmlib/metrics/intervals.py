@@ -41,11 +41,17 @@ MARKOUTS = tuple(f"markout_{horizon}s_bps" for horizon in HORIZONS_S)
 OPTIONAL = ("volatility_bps", "rss_mb", "inventory_mean", *MARKOUTS)
 """May be missing: too few mids, a bot that does not report them, no tick soon enough after the fills."""
 
+OF_FILLS = (
+    *("ts", "side", "price", "qty", "fee", "mid_at_quote", "mid_at_fill", "liquidity"),
+    *("queue_ahead_qty", "latency_ms"),
+)
+"""Columns of the fills that intervals depend on."""
+
 
 class Whole:
     """The slices of a dataset put side by side, over the whole grid, by symbol and arm."""
 
-    def __init__(self, partials: Sequence[Partial], pairs: Sequence[Pair], grid: Grid) -> None:
+    def __init__(self, pairs: Sequence[Pair], grid: Grid) -> None:
         self.pairs, self.grid = list(pairs), grid
         shape = len(pairs), grid.size
         self.counts = np.zeros((*shape, 9), np.int64)
@@ -56,11 +62,11 @@ class Whole:
         self._opening: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in pairs]
         self._last = np.full(len(pairs), tb.NEVER)
         self._marked = np.zeros(len(pairs), np.bool_)
-        number = {pair: k for k, pair in enumerate(self.pairs)}
-        for partial in partials:
-            self._place(partial, np.array([number[pair] for pair in partial.pairs], np.int64))
+        self._number = {pair: k for k, pair in enumerate(self.pairs)}
 
-    def _place(self, partial: Partial, of: np.ndarray) -> None:
+    def add(self, partial: Partial) -> None:
+        """Take a slice; those of the same symbols and arms come in the order of time."""
+        of = np.array([self._number[pair] for pair in partial.pairs], np.int64)
         first = (int(partial.start_ns) - self.grid.start_ns) // self.grid.step_ns
         inside = slice(max(-first, 0), self.grid.size - first)  # a whole period may reach beyond the grid
         counts = partial.counts[:, inside]
@@ -148,7 +154,7 @@ def interval_frame(whole: Whole, fills: Mapping[Pair, pd.DataFrame]) -> pd.DataF
     """Every interval of the grid for every symbol and arm that has a tick or a fill.
 
     Args:
-        whole: the ticks, reduced. fills: feed frame of each symbol and arm, nothing outside the grid.
+        whole: the ticks, reduced. fills: ``OF_FILLS`` of the feed frame of each symbol and arm, nothing outside the grid.
 
     Returns:
         ts (start, UTC), symbol, arm, reason ("" when kept, otherwise why it was filtered out), coverage (0..1), n_ticks,
@@ -156,27 +162,25 @@ def interval_frame(whole: Whole, fills: Mapping[Pair, pd.DataFrame]) -> pd.DataF
         ``money.markouts`` of the interval's fills. Percentiles are of histograms, within 0.1 %.
     """
     grid = whole.grid
-    none = empty_frame("fills")
     held = [k for k, pair in enumerate(whole.pairs) if whole.counts[k, :, tb.N].any() or pair in fills]
-    parts: list[dict[str, np.ndarray]] = []
-    for k in held:
-        f, ticks = fills.get(whole.pairs[k], none), whole.ticks(k)
-        ledger = ledger_of(*whole.pairs[k], ticks, f)
-        columns = _tick_columns(whole, k) | _fill_columns(grid.bins(ledger.fill_ts_ns), f)
-        event_bin, fill_bin = grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns).index
-        columns |= money_sums(ledger, event_bin, fill_bin, size=grid.size)
-        parts.append(columns | dict(_markouts(ledger, f, ticks, grid)))
-    if not parts or grid.size == 0:
+    if not held or grid.size == 0:
         return pd.DataFrame(
             {"ts": utc(np.empty(0)), **dict.fromkeys(("symbol", "arm", "reason"), pd.Series(dtype="str"))}
         )
+    none = empty_frame("fills")
+    columns: dict[str, np.ndarray] = {}
+    for place, k in enumerate(held):
+        for name, values in _columns(whole, k, fills.get(whole.pairs[k], none)).items():
+            if name not in columns:
+                columns[name] = np.empty((grid.size, len(held)), values.dtype)
+            columns[name][:, place] = values
     labels = {
         "ts": utc(np.repeat(grid.starts, len(held))),
         "symbol": np.tile([whole.pairs[k][0] for k in held], grid.size),
         "arm": np.tile([whole.pairs[k][1] for k in held], grid.size),
     }
-    columns = {name: np.stack([part[name] for part in parts], axis=1).ravel() for name in parts[0]}
-    frame = with_ratios(pd.DataFrame(labels | columns))
+    flat = {name: values.ravel() for name, values in columns.items()}
+    frame = with_ratios(pd.DataFrame(labels | flat, copy=False))
     frame = frame[[name for name in frame.columns if name not in MARKOUTS] + list(MARKOUTS)]
     frame.insert(3, "reason", reasons(frame))
     return frame
@@ -212,6 +216,16 @@ def nonfinite_values(frame: pd.DataFrame) -> int:
         due = kept["n_fills"].to_numpy() > 0 if name in WITH_FILLS else np.ones(len(kept), dtype=bool)
         count += int((~np.isfinite(values) & due).sum()) + int((np.isinf(values) & ~due).sum())
     return count
+
+
+def _columns(whole: Whole, k: int, fills: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What is known of each interval of a pair."""
+    grid, ticks = whole.grid, whole.ticks(k)
+    ledger = ledger_of(*whole.pairs[k], ticks, fills)
+    event_bin, fill_bins = grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns)
+    columns = _tick_columns(whole, k) | _fill_columns(fill_bins, fills)
+    columns |= money_sums(ledger, event_bin, fill_bins.index, size=grid.size)
+    return columns | dict(_markouts(ledger, fills, ticks, grid))
 
 
 def _tick_columns(whole: Whole, k: int) -> dict[str, np.ndarray]:

@@ -35,13 +35,13 @@ class Ticks:
         entries: a feed file each.
         files: Parquet file, first and last time of it, in the order in which times rise.
         repeated: feed file -> numbers of the lines that an earlier file holds as well.
-        passed: Parquet file -> its slices by the time at which they begin, for files that were converted just now.
+        passed: Parquet file and time at which a slice of it begins -> the slice, for files that were converted just now.
     """
 
     entries: list[Entry]
     files: list[tuple[Path, int, int]]
     repeated: dict[Path, np.ndarray] = field(default_factory=dict)
-    passed: dict[Path, dict[int, Partial]] = field(default_factory=dict)
+    passed: dict[tuple[Path, int], Partial] = field(default_factory=dict)
 
     @property
     def pairs(self) -> set[tuple[str, str]]:
@@ -60,13 +60,14 @@ class Ticks:
         between = sum(len(lines) for lines in self.repeated.values())
         return between + sum(sum(entry.facts.quarantined.values()) for entry in self.entries)
 
-    def passed_slice(self, task: Slice) -> Partial | None:
-        """A slice as it was worked out while its only file was converted; None when it was not."""
-        if len(task.files) != 1 or task.files[0] not in self.passed:
-            return None
-        period = period_ns(task.grid.step_ns)
-        found = self.passed[task.files[0]].get(task.grid.start_ns // period * period)
-        return found if found is not None and {*found.pairs} <= {*task.pairs} else None
+    def has_passed(self, task: Slice) -> bool:
+        """Whether a slice was worked out while its only file was converted."""
+        found = self.passed.get(_passed_as(task)) if len(task.files) == 1 else None
+        return found is not None and {*found.pairs} <= {*task.pairs}
+
+    def hand_over(self, task: Slice) -> Partial:
+        """Such a slice, which is not held any longer."""
+        return self.passed.pop(_passed_as(task))
 
     def forget(self) -> None:
         """Take what was read from the cache, which turned out to be damaged."""
@@ -85,6 +86,11 @@ class Ticks:
                 both = [*lines.splitlines(keepends=True), *more]
                 lines = b"".join(sorted(both, key=lambda record: int(orjson.loads(bytes(record))["line"])))
             keep_quarantine(directory, entry.source, lines)
+
+
+def _passed_as(task: Slice) -> tuple[Path, int]:
+    period = period_ns(task.grid.step_ns)
+    return task.files[0], task.grid.start_ns // period * period
 
 
 def open_ticks(
@@ -119,7 +125,8 @@ def open_ticks(
             lines = np.sort(doubled[doubled[:, 0] == number, 1])
             if len(lines):
                 repeated[entry.source] = lines
-    return Ticks(entries, files, repeated, {entry.parquet: slices for entry, slices in found})
+    passed = {(entry.parquet, start): one for entry, slices in found for start, one in slices.items()}
+    return Ticks(entries, files, repeated, passed)
 
 
 def convert_files(
@@ -135,7 +142,7 @@ def convert_files(
     """The files of a feed that can hold ``[start, end)``, converted by the farm, and the slices worked out on the way."""
     make = partial(_entry, kind=kind, home=home, newest=newest_file(directory, kind))
     tasks = [(path, onlooker(path)) for path in feed_files(directory, kind, start, end)]
-    return collect(farm, make, tasks, f"files of {kind}", progress)
+    return list(collect(farm, make, tasks, f"files of {kind}", progress))
 
 
 def _entry(
