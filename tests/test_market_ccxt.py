@@ -26,7 +26,7 @@ from mmlib.market.live import codes, recorder
 from mmlib.market.live.ccxt_client import CcxtClient
 from mmlib.market.live.ccxt_exchanges import ccxt_venue, streamed
 from mmlib.market.live.clients import client_of, feed_of
-from mmlib.market.live.connection import Patience
+from mmlib.market.live.connection import Patience, Wiring
 from mmlib.market.live.lookup import venue_of
 from mmlib.market.live.rest import Refused, instrument_of, read_rules
 from mmlib.market.live.router import Clock
@@ -125,9 +125,8 @@ class Rig:
         rules = await read_rules(self.client)
         instruments = {symbol: instrument_of(rules, symbol, "there") for symbol in SYMBOLS}
         self.clock = Clock()
-        self.feed = feed_of(
-            self.client, instruments, self.clock, response_ns=10**7, on_error=self._error, patience=QUICK
-        )
+        wiring = Wiring(instruments, self.clock, 10**7, self._error, patience=QUICK)
+        self.feed = feed_of(self.client, wiring)
         self.bots = {
             symbol: SymbolBot(CONFIG, instruments[symbol], ("A",), seed=1, on_fills=lambda _: None)
             for symbol in SYMBOLS

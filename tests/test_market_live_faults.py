@@ -12,7 +12,8 @@ import pytest
 from mmlib._io import UserError
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.market.live import codes
-from mmlib.market.live.feed import LiveFeed, Patience
+from mmlib.market.live.connection import Patience, Wiring
+from mmlib.market.live.feed import LiveFeed
 from mmlib.market.live.lookup import venue_of
 from mmlib.market.live.rest import Refused, RestClient, instrument_of
 from mmlib.market.live.router import Clock
@@ -51,15 +52,8 @@ class Rig:
         self.rest = RestClient(venue, self._error, timeout_s=self._timeout_s)
         rules = await self.rest.rules()
         self.clock = Clock()
-        self.feed = LiveFeed(
-            venue,
-            rules.instruments,
-            self.rest,
-            self.clock,
-            response_ns=10**7,
-            on_error=self._error,
-            patience=QUICK,
-        )
+        wiring = Wiring(rules.instruments, self.clock, 10**7, self._error, patience=QUICK)
+        self.feed = LiveFeed(self.rest, wiring)
         self.bots = {
             symbol: SymbolBot(CONFIG, rules.instruments[symbol], ("A",), seed=1, on_fills=lambda _: None)
             for symbol in SYMBOLS

@@ -24,7 +24,7 @@ from mmlib.engine.realtime.steady import steady, tidy
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.engine.realtime.ticking import SymbolTicks
 from mmlib.market.live.clients import feed_of
-from mmlib.market.live.connection import Feed, Patience
+from mmlib.market.live.connection import Feed, Patience, Wiring
 from mmlib.market.live.rawlog import RawLog
 from mmlib.market.live.rest import Client
 from mmlib.market.live.router import Clock
@@ -183,12 +183,9 @@ class LiveLoop:
         plan = self.plan
         self.feed = feed_of(
             client,
-            plan.instruments,
-            self.clock,
-            response_ns=plan.response_ns,
-            on_error=self.ledger.error,
-            log=self._log,
-            patience=plan.patience,
+            Wiring(
+                plan.instruments, self.clock, plan.response_ns, self.ledger.error, self._log, plan.patience
+            ),
         )
         if self._log is not None and not self.resumed:
             self._log.note(self.clock(), note="session", **plan.header)

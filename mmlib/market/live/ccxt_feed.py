@@ -12,39 +12,22 @@ from mmlib.market.live import codes
 from mmlib.market.live.books import BookFrames, CrossedBook
 from mmlib.market.live.ccxt_client import CcxtClient
 from mmlib.market.live.ccxt_exchanges import VERSION
-from mmlib.market.live.connection import Feed, Patience
-from mmlib.market.live.rawlog import RawLog
+from mmlib.market.live.connection import Feed, Wiring
 from mmlib.market.live.rest import Refused
-from mmlib.market.live.router import Clock, OnError
-from mmlib.market.source import Instrument
 
 
 class CcxtFeed(Feed):
-    """Public market data of several symbols of one exchange that ccxt streams; arguments as for `Feed`.
+    """Public market data of several symbols of one exchange that ccxt streams.
 
     A book that ccxt hands over holds every update that came since the one before, so the order of events inside is lost. What
     it hands over is written into frames of the raw sources' form (`books.BookFrames`), which go through the same
     streams, and into the same recording.
     """
 
-    def __init__(
-        self,
-        client: CcxtClient,
-        instruments: Mapping[str, Instrument],
-        clock: Clock,
-        *,
-        response_ns: int,
-        on_error: OnError,
-        log: RawLog | None = None,
-        patience: Patience | None = None,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(
-            client.venue, instruments, clock, response_ns=response_ns, on_error=on_error, log=log, patience=patience,
-            seed=seed,
-        )  # fmt: skip
+    def __init__(self, client: CcxtClient, wiring: Wiring) -> None:
+        super().__init__(client.venue, wiring)
         self._client = client
-        self._frames = {symbol: BookFrames(symbol, client.contract_size(symbol)) for symbol in instruments}
+        self._frames = {symbol: BookFrames(symbol, client.contract_size(symbol)) for symbol in self.streams}
 
     @property
     def how(self) -> str:

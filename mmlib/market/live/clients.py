@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mmlib.market.live.connection import Feed, Patience
+from mmlib.market.live.connection import Feed, Wiring
 from mmlib.market.live.feed import LiveFeed
-from mmlib.market.live.rawlog import RawLog
 from mmlib.market.live.rest import Client, OnError, RestClient
-from mmlib.market.live.router import Clock
 from mmlib.market.live.venues import RawVenue, Venue
-from mmlib.market.source import Instrument
 
 
 @asynccontextmanager
@@ -27,25 +24,12 @@ async def client_of(venue: Venue, on_error: OnError) -> AsyncIterator[Client]:
         yield client
 
 
-def feed_of(
-    client: Client,
-    instruments: Mapping[str, Instrument],
-    clock: Clock,
-    *,
-    response_ns: int,
-    on_error: OnError,
-    log: RawLog | None = None,
-    patience: Patience | None = None,
-) -> Feed:
-    """The feed that belongs to a client; arguments as for `Feed`."""
+def feed_of(client: Client, wiring: Wiring) -> Feed:
+    """The feed that belongs to a client."""
     if isinstance(client, RestClient):
-        return LiveFeed(
-            client.venue, instruments, client, clock, response_ns=response_ns, on_error=on_error, log=log, patience=patience
-        )  # fmt: skip
+        return LiveFeed(client, wiring)
     from mmlib.market.live.ccxt_client import CcxtClient
     from mmlib.market.live.ccxt_feed import CcxtFeed
 
     assert isinstance(client, CcxtClient)
-    return CcxtFeed(
-        client, instruments, clock, response_ns=response_ns, on_error=on_error, log=log, patience=patience
-    )
+    return CcxtFeed(client, wiring)

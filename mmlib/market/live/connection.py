@@ -8,7 +8,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mmlib.market.live import codes
 from mmlib.market.live.rawlog import RawLog
@@ -30,6 +30,26 @@ class Patience:
     snapshot_retry_s: float = 0.25
 
 
+@dataclass(frozen=True)
+class Wiring:
+    """What a feed is to bring, and what it is joined to.
+
+    Attributes:
+        instruments: tick and lot size by symbol.
+        clock: stamps what arrives.
+        response_ns: see `SymbolStream`.
+        on_error: is told of every error; an empty symbol stands for all of the connection.
+        log: keeps every frame, snapshots included.
+    """
+
+    instruments: Mapping[str, Instrument]
+    clock: Clock
+    response_ns: int
+    on_error: OnError
+    log: RawLog | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
 class Feed(ABC):
     """Public market data of several symbols, kept in sync.
 
@@ -37,39 +57,21 @@ class Feed(ABC):
         streams: by symbol; take rows from them at any time.
         counts: ``connects`` and ``frames`` of the connection.
         connected: whether it is up.
-
-    Args:
-        instruments: tick and lot size by symbol.
-        response_ns: see `SymbolStream`.
-        on_error: is told of every error; an empty symbol stands for all of the connection.
-        log: keeps every frame, snapshots included.
-        seed: of the jitter.
     """
 
-    def __init__(
-        self,
-        venue: Venue,
-        instruments: Mapping[str, Instrument],
-        clock: Clock,
-        *,
-        response_ns: int,
-        on_error: OnError,
-        log: RawLog | None = None,
-        patience: Patience | None = None,
-        seed: int | None = None,
-    ) -> None:
+    def __init__(self, venue: Venue, wiring: Wiring) -> None:
         self.venue = venue
         self.streams = {
-            symbol: SymbolStream(venue, instrument, response_ns) for symbol, instrument in instruments.items()
+            symbol: SymbolStream(venue, instrument, wiring.response_ns)
+            for symbol, instrument in wiring.instruments.items()
         }
         self.counts: Counter[str] = Counter()
         self.connected = asyncio.Event()
-        self._router = Router(self.streams, on_error)
-        self._on_error = on_error
-        self._clock = clock
-        self._log = log
-        self._patience = patience or Patience()
-        self._random = random.Random(seed)  # noqa: S311  (jitter)
+        self._router = Router(self.streams, wiring.on_error)
+        self._on_error = wiring.on_error
+        self._clock = wiring.clock
+        self._log = wiring.log
+        self._patience = wiring.patience
         self._fetches: dict[str, asyncio.Task[bool]] = {}
 
     @property
@@ -129,4 +131,4 @@ class Feed(ABC):
         """Capped exponential backoff, half of it random."""
         patience = self._patience
         full = min(patience.first_retry_s * 2.0 ** max(failures - 1, 0), patience.longest_retry_s)
-        return full * (0.5 + 0.5 * self._random.random())
+        return full * (0.5 + 0.5 * random.random())  # noqa: S311

@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from mmlib.market.live.connection import Feed, Patience
-from mmlib.market.live.rawlog import RawLog
+from mmlib.market.live.connection import Feed, Wiring
 from mmlib.market.live.rest import Refused, RestClient
-from mmlib.market.live.router import Clock, OnError, with_symbol
-from mmlib.market.live.venues import RawVenue
-from mmlib.market.source import Instrument
+from mmlib.market.live.router import with_symbol
 
 _YIELD_EVERY = 64  # frames; a burst must not keep a tick waiting
 _FRAME_BYTES = 16 << 20
 
 
 class LiveFeed(Feed):
-    """The raw streams of an exchange; arguments as for `Feed`, and the client that snapshots are asked of.
+    """The raw streams of an exchange.
 
     Attributes:
         counts: ``connects``, ``frames`` and ``bytes`` of the connection.
+
+    Args:
+        rest: snapshots are asked of it.
     """
 
-    def __init__(
-        self,
-        venue: RawVenue,
-        instruments: Mapping[str, Instrument],
-        rest: RestClient,
-        clock: Clock,
-        *,
-        response_ns: int,
-        on_error: OnError,
-        log: RawLog | None = None,
-        patience: Patience | None = None,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(
-            venue,
-            instruments,
-            clock,
-            response_ns=response_ns,
-            on_error=on_error,
-            log=log,
-            patience=patience,
-            seed=seed,
-        )
-        self._url = venue.stream_url(tuple(self.streams))
+    def __init__(self, rest: RestClient, wiring: Wiring) -> None:
+        super().__init__(rest.venue, wiring)
+        self._url = rest.venue.stream_url(tuple(self.streams))
         self._rest = rest
         self._syncs: dict[str, asyncio.Task[None]] = {}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from mmlib._io import UserError
 from mmlib.dtypes import Grade
 from mmlib.market.live.clients import client_of, feed_of
+from mmlib.market.live.connection import Wiring
 from mmlib.market.live.rawlog import RawLog
 from mmlib.market.live.rest import instrument_of, read_rules
 from mmlib.market.live.router import Clock
@@ -43,7 +44,11 @@ async def record(
     errors: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with client_of(venue, lambda _symbol, code, _detail: errors.update((code,))) as client:
+
+    def count(_symbol: str, code: str, _detail: str) -> None:
+        errors[code] += 1
+
+    async with client_of(venue, count) as client:
         rules = await read_rules(client)
         instruments = {symbol: instrument_of(rules, symbol, venue.rest) for symbol in symbols}
         clock, log = Clock(), RawLog(path)
@@ -54,14 +59,7 @@ async def record(
             grade=rules.grade or str(Grade.LIVE),
             instruments={symbol: [one.tick_size, one.lot_size] for symbol, one in instruments.items()},
         )
-        feed = feed_of(
-            client,
-            instruments,
-            clock,
-            response_ns=0,
-            on_error=lambda _symbol, code, _detail: errors.update((code,)),
-            log=log,
-        )
+        feed = feed_of(client, Wiring(instruments, clock, response_ns=0, on_error=count, log=log))
         receiving = asyncio.create_task(feed.run())
         try:
             while not stop.is_set() and (seconds is None or loop.time() - began < seconds):
