@@ -81,12 +81,14 @@ class EndAfter:
 
     def __init__(self, watch: StageWatch) -> None:
         self._watch, self._until_ns = watch, 0
+        self.failures: list[str] = []
 
     def on_tick(self, symbol: str, rows: np.ndarray, errors: dict[str, int]) -> None: ...
 
     def on_fill(self, symbol: str, fills: np.ndarray) -> None: ...
 
     def on_second(self, session: LiveLoop, now_ns: int) -> None:
+        self.failures += [told for told in session.ledger.recent if told.startswith("ab_10: ")]
         if self._watch.taken_back and not self._until_ns:
             self._until_ns = now_ns + 30 * 10**9
         if self._until_ns and now_ns > self._until_ns:
@@ -124,8 +126,9 @@ def test_a_harmful_arm_is_taken_back_inside_the_running_session(
             ws, load_gates(ws).step("ab_10"), stage="ab_10", config=config, planned_s=86_400, evidence=uri
         )
         spec = SessionSpec(uri, SYMBOLS, ("A", "B"), 900.0, seed=3)
-        run_live(spec, config, feeds, watch=lambda _loop: [watch, EndAfter(watch)])
-    assert watch.failures == []
+        end = EndAfter(watch)
+        run_live(spec, config, feeds, watch=lambda _loop: [watch, end])
+    assert end.failures == []
     assert watch.taken_back is not None, "within fifteen minutes"
     assert watch.taken_back["gate"] == "ab.safety.taker_share"
     assert float(watch.taken_back["value"]) > 9.0

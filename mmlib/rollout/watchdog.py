@@ -20,6 +20,7 @@ from mmlib.config.models import Config
 from mmlib.dtypes import ARMS, FILL, TICK, Grade
 from mmlib.feeds.schema import LIQUIDITY
 from mmlib.gates.spec import Gate
+from mmlib.market.live.rowbuffer import RowBuffer
 from mmlib.metrics.exported import OWN_METRICS
 from mmlib.metrics.grid import utc
 from mmlib.metrics.latency import minute_series
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _MINUTE_NS = 60_000_000_000
 _KEPT_NS = 61 * _MINUTE_NS
+_HELD_S = 64 * 60.0  # of ticks at most: the hour, the minute under way, and the lateness of a look
 _HOUR_NS = BUCKET_S * 1_000_000_000
 _LATE_NS = 2_000_000_000
 """A minute is looked at this long after its end: its last ticks and fills have arrived by then."""
@@ -80,10 +82,10 @@ class StageWatch:
         digest = sha256_json(config.model_dump(mode="json"))
         self.monitor = SafetyMonitor(gates, round(planned_s / BUCKET_S), digest)
         self.taken_back: dict[str, Any] | None = None
-        self.failures: list[str] = []
         self._floor_ms = next((g.floor_ms for g in gates if g.id == "ab.safety.tick_p95"), 0.0)
-        self._ticks: list[tuple[str, np.ndarray]] = []
-        self._fills: list[tuple[str, np.ndarray]] = []
+        self._hour_of_ticks = round(min(planned_s, _HELD_S) * 1000 / config.pipeline.tick_interval_ms) + 1
+        self._ticks: dict[str, RowBuffer] = {}
+        self._fills: dict[str, RowBuffer] = {}
         self._minute: int | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="safety")
         self._due: Future[Violation | None] | None = None
@@ -93,11 +95,17 @@ class StageWatch:
 
     def on_tick(self, symbol: str, rows: np.ndarray, errors: dict[str, int]) -> None:
         """Keep TICK[arms]."""
-        self._ticks.append((symbol, rows.copy()))
+        kept = self._ticks.get(symbol)
+        if kept is None:  # takes all its memory now: a session that grew for an hour would look like a leak
+            kept = self._ticks[symbol] = RowBuffer(TICK, self._hour_of_ticks * len(rows))
+        kept.room(len(rows))[:] = rows
 
     def on_fill(self, symbol: str, fills: np.ndarray) -> None:
         """Keep FILL[n]."""
-        self._fills.append((symbol, fills.copy()))
+        kept = self._fills.get(symbol)
+        if kept is None:
+            kept = self._fills[symbol] = RowBuffer(FILL)
+        kept.room(len(fills))[:] = fills
 
     def on_second(self, session: LiveLoop | Session, now_ns: int) -> None:
         """Look at each minute once it is over, beside the session; act on what came of the one before."""
@@ -114,7 +122,11 @@ class StageWatch:
             self._minute += 1  # one at a time: a minute is late rather than left out
             start = self._minute * _MINUTE_NS
             self._forget(start + _MINUTE_NS - _KEPT_NS)
-            self._due = self._pool.submit(self.look, start, list(self._ticks), list(self._fills))
+            # views: what comes meanwhile is put behind them, and nothing is forgotten before this is done
+            ticks, fills = (
+                [(symbol, kept.rows) for symbol, kept in held.items()] for held in (self._ticks, self._fills)
+            )
+            self._due = self._pool.submit(self.look, start, ticks, fills)
 
     def _follow(self, session: LiveLoop | Session) -> None:
         """Another configuration, by whoever's hand, resets all counters."""
@@ -124,15 +136,15 @@ class StageWatch:
             self.monitor.configure(sha256_json(self.config.model_dump(mode="json")))
 
     def _settle(self, session: LiveLoop | Session, due: Future[Violation | None]) -> None:
-        """Act on what came of a minute. What fails here must not end a session: it is kept, and the stage is judged
-        again from its feeds."""
+        """Act on what came of a minute. What fails here must not end a session: the session tells it among its errors, and
+        the stage is judged again from its feeds."""
         try:
             violation = due.result()
             session.ledger.gate_values |= self._own
             if violation is not None and self.taken_back is None:
                 self._act(session, violation)
         except Exception as exc:
-            self.failures.append(f"{type(exc).__name__}: {exc}")
+            session.ledger.recent.append(f"{self.stage}: {type(exc).__name__}: {exc}")
 
     # --- what it does ---
 
@@ -181,9 +193,9 @@ class StageWatch:
         self.taken_back = respond(self.ws, violation, stage=self.stage, grade=grade, evidence=self.evidence)
 
     def _forget(self, before_ns: int) -> None:
-        for rows in (self._ticks, self._fills):
-            keep = next((k for k, (_, r) in enumerate(rows) if int(r["ts_ns"][-1]) >= before_ns), len(rows))
-            del rows[:keep]
+        for kept in (*self._ticks.values(), *self._fills.values()):
+            recent = kept.rows["ts_ns"] >= before_ns
+            kept.drop(int(recent.argmax()) if recent.any() else len(kept))
 
 
 def tick_frame(rows: list[tuple[str, np.ndarray]]) -> pd.DataFrame:

@@ -276,7 +276,7 @@ class LiveLoop:
                 return
             await asyncio.sleep((max(left_ns, 0) + _CALM_NS // 10) / _S)
 
-    def _capture(self) -> tuple[Checkpoint, Batch, bytes]:
+    def _capture(self) -> tuple[Checkpoint, Batch, memoryview]:
         """The state as it is now, and everything of before that is not on disk yet."""
         meta = {
             "identity": self.plan.identity,
@@ -288,10 +288,10 @@ class LiveLoop:
             "resumed": self.resumed,
         }
         states = {symbol: bot.save() for symbol, bot in self.bots.items()}
-        data = b"" if self._log is None else self._log.cut()
+        data = memoryview(b"") if self._log is None else self._log.cut()
         return Checkpoint(meta, states), self.feeds.cut(), data
 
-    def _store(self, captured: Checkpoint, batch: Batch, data: bytes) -> None:
+    def _store(self, captured: Checkpoint, batch: Batch, data: memoryview) -> None:
         """Write what was captured, in the thread of the disk; the checkpoint last."""
         captured.meta["recording_size"] = None if self._log is None else self._log.store(data)
         self.feeds.store(batch)

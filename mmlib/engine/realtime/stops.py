@@ -43,7 +43,7 @@ class MinuteFigures:
         self.start_ns = 0  # of the minute under way
         self._now = _Minute()
         self._rss: deque[float] = deque([np.nan] * _HOUR, maxlen=_HOUR)
-        self._notional: deque[tuple[float, float]] = deque(maxlen=_HOUR)
+        self._notional: deque[tuple[float, float]] = deque([(0.0, 0.0)] * _HOUR, maxlen=_HOUR)
         self._seen = 0
         self._open_since: int | None = None
 

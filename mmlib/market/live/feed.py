@@ -13,6 +13,7 @@ from mmlib.market.live.router import with_symbol
 
 _YIELD_EVERY = 64  # frames; a burst must not keep a tick waiting
 _FRAME_BYTES = 16 << 20
+_WAITING_FRAMES = 512  # the others wait in the kernel, where they take no memory of ours
 
 
 class LiveFeed(Feed):
@@ -47,7 +48,7 @@ class LiveFeed(Feed):
                 open_timeout=self._patience.open_s,
                 close_timeout=1.0,
                 max_size=_FRAME_BYTES,
-                max_queue=4096,
+                max_queue=_WAITING_FRAMES,
                 compression=None,
             ) as socket:
                 self.counts["connects"] += 1

@@ -19,12 +19,37 @@ from mmlib.dtypes import Grade
 NOTE = "finishline"
 """The ``e`` field of a note."""
 _LEVEL = 1
+_BLOCK_BYTES = 2 << 20  # what ten lively symbols send in some seconds
+
+
+class _Block:
+    """Lines one behind the other, in a place that is kept: a line by itself would leave a hole among what lives longer."""
+
+    def __init__(self) -> None:
+        self._place = bytearray(b" ") * _BLOCK_BYTES  # written to, so that it has its memory now
+        self._n = 0
+
+    def add(self, line: bytes) -> None:
+        end = self._n + len(line)
+        if end > len(self._place):
+            grown = bytearray(2 * end)
+            grown[: self._n] = self.held()
+            self._place = grown
+        self._place[self._n : end] = line
+        self._n = end
+
+    def held(self) -> memoryview:
+        return memoryview(self._place)[: self._n]
+
+    def clear(self) -> None:
+        self._n = 0
 
 
 class RawLog:
     """Appends lines to a recording; ``.gz`` in the name makes it gzip.
 
-    ``write`` only remembers; ``cut`` hands out what is to be written, ``store`` writes and syncs it and may run in a thread.
+    ``write`` only remembers; ``cut`` hands out what is to be written, in one of two blocks that take turns; ``store`` writes
+    and syncs it, and may do so in a thread until the next ``cut``.
 
     Args:
         path: must not exist, unless ``size`` says how much of it is good.
@@ -36,7 +61,7 @@ class RawLog:
 
     def __init__(self, path: Path, size: int | None = None) -> None:
         self.path = path
-        self._pending: list[bytes] = []
+        self._filling, self._cut = _Block(), _Block()
         self._gzip = path.suffix == ".gz"
         flags = os.O_WRONLY | os.O_CREAT | (os.O_EXCL if size is None else 0)
         try:
@@ -60,27 +85,27 @@ class RawLog:
         """Remember one frame; a line break inside it becomes a space."""
         if b"\n" in frame:
             frame = frame.replace(b"\n", b" ")
-        self._pending.append(b"%019d %b\n" % (local_ns, frame))
+        self._filling.add(b"%019d %b\n" % (local_ns, frame))
         self.lines += 1
 
     def note(self, local_ns: int, **fields: Any) -> None:
         """Remember a note of the session."""
         self.write(local_ns, orjson.dumps({"e": NOTE, **fields}))
 
-    def cut(self) -> bytes:
-        """The lines since the last cut."""
-        data = b"".join(self._pending)
-        self._pending.clear()
-        return data
+    def cut(self) -> memoryview:
+        """The lines since the last cut; a view until the next one."""
+        self._filling, self._cut = self._cut, self._filling
+        self._filling.clear()
+        return self._cut.held()
 
-    def store(self, data: bytes) -> int:
+    def store(self, data: memoryview) -> int:
         """Write and sync lines; the size of the file afterwards.
 
         Raises:
             UserError: the file cannot be written, for example for want of space; it is cut back to what was whole.
         """
         if data:
-            block = memoryview(igzip.compress(data, _LEVEL) if self._gzip else data)
+            block = memoryview(igzip.compress(data, _LEVEL)) if self._gzip else data
             try:
                 while block:
                     block = block[os.write(self._fd, block) :]
