@@ -106,7 +106,7 @@ def test_text_of_the_gate_file_stays_text(text: str, tmp_path: Path) -> None:
     rules.write_rules(tmp_path / rules.RULES_FILE.name, book)
     gate = book.get("soak.stop.deadline_miss")
     states = "b" * 11
-    test = rule_tests._test("text", rule_tests.drive(gate, states) or {}, [])
+    test = rule_tests._test("text", rule_tests.drive(gate, states, "one") or {}, [])
     plain = " ".join(text.split())
     expected = {
         "exp_labels": {
@@ -115,6 +115,7 @@ def test_text_of_the_gate_file_stays_text(text: str, tmp_path: Path) -> None:
             "step": "soak",
             "symbol": "BTCUSDT",
             "arm": "A",
+            "instance": "one",
         },
         "exp_annotations": {
             "summary": plain,
@@ -135,13 +136,15 @@ def test_text_of_the_gate_file_stays_text(text: str, tmp_path: Path) -> None:
 
 @promtool
 def test_promtool_accepts_the_rules_and_some_of_their_tests(book: GateBook, tmp_path: Path) -> None:
-    """All of them run in ci/test, in a minute or two."""
+    """All of them run in ci/test, in half a minute."""
     rules.write_rules(tmp_path / rules.RULES_FILE.name, book)
     run_promtool("check", "rules", rules.RULES_FILE.name, cwd=tmp_path)
     payload = rule_tests.test_file(book)
+    series = {test["name"]: [given["series"] for given in test["input_series"]] for test in payload["tests"]}
     for gate in book:
         if rules.sustained(gate):
-            assert sum(test["name"].startswith(f"{gate.id}:") for test in payload["tests"]) >= 2, gate.id
+            processes = {name.rpartition('instance="')[2] for name in series[gate.id]}
+            assert len(processes) == len(rule_tests.scenarios(gate)) >= 2, gate.id
     some = (
         "soak.stop.deadline_miss",
         "soak.warn.tick_p95",
@@ -151,7 +154,7 @@ def test_promtool_accepts_the_rules_and_some_of_their_tests(book: GateBook, tmp_
         "the session",
     )
     payload["tests"] = [test for test in payload["tests"] if test["name"].startswith(some)]
-    assert len(payload["tests"]) == 18
+    assert len(payload["tests"]) == 6
     (tmp_path / "test.yml").write_text(rules.to_yaml(payload))
     run_promtool("test", "rules", "test.yml", cwd=tmp_path)
 

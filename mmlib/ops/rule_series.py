@@ -22,12 +22,13 @@ _TICKS = 60.0
 _FAR = 100.0  # a minute that turns the state outweighs everything traded before by this factor
 
 
-def drive(gate: Gate, states: str) -> dict[str, str] | None:
+def drive(gate: Gate, states: str, process: str) -> dict[str, str] | None:
     """Input series of a gate whose metric is bad, good or missing in each minute.
 
     Args:
         gate: a sustained gate, or one of the day.
         states: a letter a minute, ``BAD``, ``GOOD`` or ``MISSING``.
+        process: whose series they are, their ``instance``.
 
     Returns:
         Series in promtool's notation -> values from minute 0 on (where every counter is 0); None for a gate that no
@@ -41,7 +42,13 @@ def drive(gate: Gate, states: str) -> dict[str, str] | None:
     columns = _DRIVERS.get(gate.metric, _own)(gate, up)
     arms = ("A", "B") if gate.metric == "delta_slippage_bps" else (gate.arm or "A",)
     columns |= {_series("mm_tick_total", arm=arm): _counter([_TICKS] * len(up)) for arm in arms}
-    return {name: _values(name, values, states) for name, values in columns.items()}
+    return {_of(process, name): _values(name, values, states) for name, values in columns.items()}
+
+
+def _of(process: str, series: str) -> str:
+    """A series as it is scraped from one process."""
+    name, _, given = series.removesuffix("}").partition("{")
+    return f'{name}{{{given}{", " if given else ""}instance="{process}"}}'
 
 
 def _values(name: str, values: Column, states: str) -> str:
@@ -52,8 +59,8 @@ def _values(name: str, values: Column, states: str) -> str:
     return " ".join("_" if k and not seen[k - 1] else _text(v) for k, v in enumerate(values))
 
 
-def drive_day(gates: Sequence[Gate], states: str) -> dict[str, str]:
-    """Input series of the gates of a day, all of them bad or all of them good in each minute."""
+def drive_day(gates: Sequence[Gate], states: str, process: str) -> dict[str, str]:
+    """Input series of a process in which the gates of a day are all of them bad or all of them good in each minute."""
     traded = 10_000.0
     worth_of = {gate.metric: gate for gate in gates}
     columns = {_series("mm_tick_total"): _counter([_TICKS] * len(states))}
@@ -66,7 +73,7 @@ def drive_day(gates: Sequence[Gate], states: str) -> dict[str, str]:
             amount = np.array([worth(gate, state) for state in states]) * traded / 1e4
             for sign, part in (("plus", np.maximum(amount, 0)), ("minus", np.maximum(-amount, 0))):
                 columns[_series(family, sign=sign)] = _counter(part)
-    return {name: " ".join(_text(v) for v in values) for name, values in columns.items()}
+    return {_of(process, name): " ".join(_text(v) for v in values) for name, values in columns.items()}
 
 
 def labels(gate: Gate) -> dict[str, str]:

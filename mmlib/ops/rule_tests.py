@@ -1,4 +1,8 @@
-"""promtool unit tests of the rule file: each alert one step before it fires, firing, resolved, and with missing samples."""
+"""promtool unit tests of the rule file: each alert one step before it fires, firing, resolved, and with missing samples.
+
+promtool evaluates every rule in every minute of every test, so what can stand side by side does: each scenario of a gate is a
+process of its own, and one that fires must leave the others silent.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def test_file(book: GateBook, rule_name: str = rules.RULES_FILE.name) -> dict[st
     """
     tests = [test for gate in book if rules.sustained(gate) for test in _of_gate(gate)]
     days = [gate for gate in book if rules.of_a_day(gate)]
-    tests += list(_of_day(days)) if days else []
+    tests += [_of_day(days)] if days else []
     tests += [_of_absence(family) for family in _absent_families()]
     tests += [_stall(), _vanished()]
     return {"rule_files": [rule_name], "evaluation_interval": f"{promql.STEP_S}s", "tests": tests}
@@ -77,45 +81,59 @@ def scenarios(gate: Gate) -> dict[str, str]:
 
 
 def _of_gate(gate: Gate) -> Iterable[dict[str, Any]]:
+    """All scenarios of a gate in one test; none for a gate that no series drives."""
+    inputs: dict[str, str] = {}
+    checks: list[dict[str, Any]] = []
     for title, states in scenarios(gate).items():
-        inputs = drive(gate, states)
-        if inputs is not None:
-            yield _test(f"{gate.id}: {title}", inputs, _checks(gate, firing(gate, states)))
+        series = drive(gate, states, title)
+        if series is not None:
+            inputs |= series
+            checks += _checks(gate, firing(gate, states), title)
+    if inputs:
+        yield _test(gate.id, inputs, checks)
 
 
-def _of_day(gates: list[Gate]) -> Iterable[dict[str, Any]]:
-    """A day that violates is told at midnight and not before, one that does not is not told."""
-    for title, state in (("bad", BAD), ("good", GOOD)):
-        states = state * 1501
-        minutes = (1439, 1440, 1499, 1500)
-        checks = [
-            _check(gate, minute, state == BAD and (minute // 60) % 24 == 0)
+def _of_day(gates: list[Gate]) -> dict[str, Any]:
+    """A process whose day violates is told of at midnight and not before, one beside it whose day does not is not."""
+    inputs: dict[str, str] = {}
+    checks: list[dict[str, Any]] = []
+    for process, state in (("bad", BAD), ("good", GOOD)):
+        inputs |= drive_day(gates, state * 1501, process)
+        checks += [
+            _check(gate, minute, state == BAD and (minute // 60) % 24 == 0, process)
             for gate in gates
-            for minute in minutes
+            for minute in (1439, 1440, 1499, 1500)
         ]
-        yield _test(f"the day's gates: a {title} day", drive_day(gates, states), checks)
+    return _test("the day's gates", inputs, checks)
 
 
-def _checks(gate: Gate, on: list[bool]) -> list[dict[str, Any]]:
+def _checks(gate: Gate, on: list[bool], process: str) -> list[dict[str, Any]]:
     """A look at each minute before and after a change, and at the last."""
     at = {len(on) - 1} | {k for k in range(1, len(on)) if on[k] != on[k - 1]}
     at |= {k - 1 for k in at if k}
-    return [_check(gate, k + 1, on[k]) for k in sorted(at)]
+    return [_check(gate, k + 1, on[k], process) for k in sorted(at)]
 
 
-def _check(gate: Gate, minute: int, fires: bool) -> dict[str, Any]:
-    given = {"gate": gate.id, "severity": gate.severity, "step": gate.step, **labels(gate)}
-    return _looked(rules.name(gate.id), minute, given if fires else None)
+def _check(gate: Gate, minute: int, fires: bool, process: str) -> dict[str, Any]:
+    given = {
+        "gate": gate.id,
+        "severity": gate.severity,
+        "step": gate.step,
+        **labels(gate),
+        "instance": process,
+    }
+    return _looked(rules.name(gate.id), minute, given if fires else None, process)
 
 
-def _looked(name: str, minute: int, given: dict[str, str] | None) -> dict[str, Any]:
-    """Whether one alert fires at a minute."""
+def _looked(name: str, minute: int, given: dict[str, str] | None, process: str = "") -> dict[str, Any]:
+    """Whether one alert fires at a minute, in one process or at all."""
     found = []
+    where = f', instance="{process}"' if process else ""
     if given is not None:
         every = {"alertname": name, "alertstate": "firing", **given}
         found = [{"labels": "ALERTS{" + ", ".join(f'{k}="{v}"' for k, v in every.items()) + "}", "value": 1}]
     return {
-        "expr": f'ALERTS{{alertname="{name}", alertstate="firing"}}',
+        "expr": f'ALERTS{{alertname="{name}", alertstate="firing"{where}}}',
         "eval_time": f"{minute}m",
         "exp_samples": found,
     }
