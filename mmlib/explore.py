@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -179,9 +179,13 @@ class Soak:
     ) -> pd.DataFrame:
         """Intervals aligned to UTC as the dataset step computes them, the filtered ones with their reason."""
         chosen = self.selection.narrowed(start, end, symbols, arm)
-        frame = build_dataset(
-            self.directory, start=chosen.start, end=chosen.end, interval_min=interval_min
-        ).intervals
+        build = partial(
+            build_dataset, self.directory, start=chosen.start, end=chosen.end, interval_min=interval_min
+        )
+        try:
+            frame = build(cache_dir=_home()).intervals
+        except UserError:
+            frame = build().intervals
         keep = pd.Series(True, index=frame.index)
         for name, wanted in (("symbol", chosen.symbols), ("arm", chosen.arms)):
             keep &= frame[name].isin(wanted) if wanted is not None else True
@@ -234,9 +238,14 @@ class Soak:
         return f"Soak({self.directory}: {'; '.join(parts)}; nothing is read before it is asked for)"
 
 
+def _home() -> Path:
+    """Where the feeds are kept as Parquet."""
+    return cache_home().with_name("feeds")
+
+
 def _read(directory: Path, kind: Kind, chosen: Selection, columns: list[str]) -> pd.DataFrame:
     """The chosen rows and columns, from the Parquet cache where it can be written."""
-    home = cache_home().with_name("feeds")
+    home = _home()
     try:
         return _from_cache(directory, kind, chosen, columns, home)
     except _Whole:

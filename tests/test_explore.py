@@ -106,11 +106,14 @@ def test_a_call_narrows_and_never_widens(feeds: Path) -> None:
     assert list(soak.ticks(["mid"], end="2025-01-15T00:01:00Z").columns) == ["mid"]
 
 
-def test_intervals_and_minutes_are_those_of_the_steps(feeds: Path) -> None:
+def test_intervals_and_minutes_are_those_of_the_steps(feeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soak = mm.load_soak(feeds, end="2025-01-15T00:30:00Z")
     end = pd.Timestamp("2025-01-15T00:30:00Z")
     expected = build_dataset(feeds, end=end, interval_min=1).intervals
     pd.testing.assert_frame_equal(soak.intervals(1), expected)
+    monkeypatch.setattr("mmlib.feeds.cache.convert", None)  # the second time nothing is parsed
+    pd.testing.assert_frame_equal(soak.intervals(1), expected)
+    monkeypatch.undo()
     one = soak.intervals(1, symbols="BTCUSDT", arm="A")
     assert set(one["symbol"]) == {"BTCUSDT"} and set(one["arm"]) == {"A"} and len(one) < len(expected)
     pd.testing.assert_frame_equal(soak.minutes(), minute_series(soak.ticks(), soak.fills()))

@@ -180,6 +180,31 @@ def test_ticks_outside_the_days_of_their_file_are_asked_about_all_the_same(
     assert_same(found, build_dataset(feeds))
 
 
+def test_files_joined_of_others_go_with_them_and_with_what_they_held_before(
+    feeds: Path, tmp_path: Path
+) -> None:
+    copy, home = tmp_path / "feeds", tmp_path / "cache"
+    shutil.copytree(feeds, copy)
+    again = copy / "pipeline_ticks_20250114_copy.jsonl"
+    again.write_bytes((copy / TICKS).read_bytes()[: 1 << 16])  # times of two files overlap: they are joined
+
+    def joined() -> set[Path]:
+        return set(home.glob("together-*"))
+
+    first = build_dataset(copy, cache_dir=home)
+    before = joined()
+    assert len(before) >= 2 and {path.suffix for path in before} >= {".parquet", ".npy"}
+    assert_same(build_dataset(copy, cache_dir=home), first)
+    assert joined() == before
+    again.write_bytes((copy / TICKS).read_bytes()[: 1 << 17])
+    assert_same(build_dataset(copy, cache_dir=home), first)
+    assert joined() and not joined() & before
+    again.unlink()
+    forget_slices(home)
+    assert_same(build_dataset(copy, cache_dir=home), first)
+    assert not joined()
+
+
 def damaged(source: Path, target: Path) -> Path:
     """A copy whose lines are shuffled, some twice, some torn, packed, and some in the file of another day."""
     rng = random.Random(11)

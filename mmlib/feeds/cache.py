@@ -17,7 +17,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -208,20 +208,41 @@ def worked_out(parquet: Path) -> list[Path]:
     return list(parquet.parent.glob(f"{glob.escape(parquet.stem)}.*{_WORKED_OUT}"))
 
 
+def joined(parts: Sequence[Entry]) -> dict[str, str]:
+    """What the footer of a Parquet file says that was made of several entries, so that it goes when one of them does."""
+    return {_FACTS.decode(): json.dumps({"parts": [(one.parquet.name, one.facts.crc32) for one in parts]})}
+
+
 def sweep(home: Path) -> int:
-    """Remove what a cache holds of feed files that are gone, and say of how many; what cannot be read is left alone."""
-    swept = 0
-    for parquet in home.glob("*.parquet"):
-        try:
-            source = json.loads(pq.read_metadata(parquet).metadata[_FACTS])["path"]
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
-            continue
-        if not Path(source).exists():
-            base = parquet.with_suffix("")
-            for path in (*_files(base), *worked_out(parquet)):
-                path.unlink(missing_ok=True)
-            swept += 1
-    return swept
+    """Remove what a cache holds of feed files that are gone, and say of how many; what cannot be read is left alone.
+
+    Files that were made of several entries go when one of them is gone, or is of other bytes by now.
+    """
+    told = {parquet: _told(parquet) for parquet in home.glob("*.parquet")}
+    current = {
+        (path.name, said["crc32"])
+        for path, said in told.items()
+        if "path" in said and Path(said["path"]).exists()
+    }
+    gone = [
+        path
+        for path, said in told.items()
+        if ("path" in said and (path.name, said["crc32"]) not in current)
+        or ("parts" in said and not {(name, crc32) for name, crc32 in said["parts"]} <= current)
+    ]
+    for parquet in gone:
+        base = parquet.with_suffix("")
+        for path in (*_files(base), base.with_suffix(".npy"), *worked_out(parquet)):
+            path.unlink(missing_ok=True)
+    return len(gone)
+
+
+def _told(parquet: Path) -> dict[str, Any]:
+    """What the footer of a file of the cache says of it; nothing where it cannot be read."""
+    try:
+        return dict(json.loads(pq.read_metadata(parquet).metadata[_FACTS]))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _store(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -100,9 +100,10 @@ class Ordering:
         self._connection.close()
 
 
-def write_ordered(ordering: Ordering, path: Path) -> None:
-    """Write the rows that stay to a Parquet file."""
+def write_ordered(ordering: Ordering, path: Path, says: Mapping[str, str]) -> None:
+    """Write the rows that stay to a Parquet file, and to its footer what ``says`` says."""
     with open_writer(path, ordering.kind) as writer:
+        writer.add_key_value_metadata(dict(says))
         for batch in ordering.batches():
             writer.write_batch(batch, row_group_size=ROW_GROUP)
 

@@ -123,7 +123,7 @@ def build_dataset(
                 ticks.forget()
         if quarantine_dir is not None:
             ticks.keep(quarantine_dir)
-        if "conversion" in sources:
+        if sources.keys() - {"kept"}:
             with contextlib.suppress(OSError):
                 sweep(home)
     intervals = interval_frame(whole, by_pair)

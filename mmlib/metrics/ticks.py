@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmlib._io import UserError
-from mmlib.feeds.cache import Entry, cached
+from mmlib.feeds.cache import Entry, cached, joined
 from mmlib.feeds.careful import BadLine
 from mmlib.feeds.convert import lines_at, quarantine_record
 from mmlib.feeds.order import DUPLICATE, Ordering, write_ordered
@@ -186,7 +186,7 @@ def _together(entries: Sequence[Entry], home: Path) -> tuple[Path, np.ndarray]:
         with tempfile.TemporaryDirectory(dir=home, prefix=".together.") as scratch:
             ordering = Ordering([entry.parquet for entry in entries], "ticks", Path(scratch))
             try:
-                write_ordered(ordering, Path(scratch) / "rows.parquet")
+                write_ordered(ordering, Path(scratch) / "rows.parquet", joined(entries))
             finally:
                 ordering.close()
             np.save(Path(scratch) / "found.npy", ordering.repeated)
