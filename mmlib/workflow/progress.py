@@ -62,12 +62,12 @@ class Reporter(AbstractContextManager["Reporter"]):
         elif event.kind == "end":
             self._end(event)
 
-    def session(self, text: str) -> None:
-        """Show how far the soak's session is."""
+    def said(self, step: str, text: str) -> None:
+        """Show how far a running step says that it is."""
         if self._bar is None:
             self._line(f"    {text}")
-        elif "soak" in self._tasks:
-            self._bar.update(self._tasks["soak"], description=f"Soak: {_plain(text)}")
+        elif step in self._tasks:
+            self._bar.update(self._tasks[step], description=f"{step.capitalize()}: {_plain(text)}")
 
     def _start(self, event: Event) -> None:
         self.begun += 1

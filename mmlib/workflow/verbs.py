@@ -85,7 +85,7 @@ def execute(
 
     _give_params(ws)
     planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=notebooks)
-    with Reporter(len(planned)) as report, listening(report.session):
+    with Reporter(len(planned)) as report, listening(report.said):
         run_id, outcomes = run_steps(ws, planned, profile=profile, resume=resume, on_event=report)
     return Done(run_id, tuple(outcomes), _verdict(ws, profile, keys), build_site(ws))
 
