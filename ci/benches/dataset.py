@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,20 @@ def once(what: str, feeds: Path, cache: Path) -> dict[str, Any]:
     return dict(json.loads(out.splitlines()[-1]))
 
 
+def read_through(files: Sequence[Path]) -> float:
+    """Seconds of a bare read of all files, which are in the page cache then as far as it holds them.
+
+    A system may take pages back from the cache, so that a large feed, the only one that is read once, waited for the disk.
+    """
+    buffer = bytearray(1 << 22)
+    start = time.perf_counter()
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+    return time.perf_counter() - start
+
+
 def size(millions: float, scratch: Path, repeats: int) -> dict[str, Any]:
     """Time and peak memory at one size, the ways in turns; the feeds go afterwards, the cache stays for the first size."""
     feeds, cache = scratch / "feeds", scratch / "cache"
@@ -48,13 +64,17 @@ def size(millions: float, scratch: Path, repeats: int) -> dict[str, Any]:
     files = feed_files.write_feeds(feeds, round(millions * 1e6))
     ways = (*_BARE, "cold", "scan", "warm") if millions == _MAIN else ("cold", "scan", "warm")
     took: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+    bare_reads = []
     for _ in range(repeats if millions == _MAIN else 1):
         for name in ways:
+            if name in (*_BARE, "cold"):
+                bare_reads.append(read_through(files))
             took[name].append(once(name, feeds, cache))
     ticks = sum(1 for file in files for _ in file.open("rb")) if millions < 2 else None
     return {
         "ticks": ticks or 2 * len(feed_files.SYMBOLS) * 86_400 * len(files),
         "feeds_mb": round(sum(file.stat().st_size for file in files) / 1e6),
+        "bare_read_seconds": seconds(bare_reads),
         "seconds": {name: seconds([one["seconds"] for one in runs]) for name, runs in took.items()},
         "cpu_seconds": {name: seconds([one["cpu_seconds"] for one in runs]) for name, runs in took.items()},
         "slices_from": {name: runs[-1]["found"] for name, runs in took.items() if name not in _BARE},
