@@ -50,12 +50,22 @@ from numba.extending import intrinsic  # noqa: E402
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 
+def _cached() -> bool:
+    """Whether kernels are kept on disk; from here on in the directory above, whatever numba holds for its own.
+
+    It knows nothing of that directory where another package imported it first, or where the environment was replaced since,
+    and would then keep kernels beside their sources, with no key for a change in a callee.
+    """
+    numba.config.CACHE_DIR = _DIR
+    return bool(_DIR)
+
+
 def jit(function: Callable[..., Any]) -> Any:
     """Compile lazily in nopython mode, cached on disk, NumPy error model (division by zero gives inf), never fastmath.
 
     The interpreter's lock is released while a kernel runs, so that a thread can read ahead meanwhile.
     """
-    return numba.njit(cache=bool(_DIR), error_model="numpy", nogil=True)(function)
+    return numba.njit(cache=_cached(), error_model="numpy", nogil=True)(function)
 
 
 @intrinsic
@@ -109,7 +119,7 @@ def jit_borrowing(function: Callable[..., Any]) -> Any:
 
     Counting references to the arrays inside a NamedTuple took two thirds of the time of a replay.
     """
-    return numba.njit(cache=bool(_DIR), error_model="numpy", nogil=True, _nrt=False)(function)
+    return numba.njit(cache=_cached(), error_model="numpy", nogil=True, _nrt=False)(function)
 
 
 def jit_within(function: Callable[..., Any]) -> Any:
@@ -117,7 +127,7 @@ def jit_within(function: Callable[..., Any]) -> Any:
 
     An array is passed as seven words, and a NamedTuple of twenty of them for every call took half of the time of a tick.
     """
-    options = {"cache": bool(_DIR), "error_model": "numpy", "nogil": True, "_nrt": False, "forceinline": True}
+    options = {"cache": _cached(), "error_model": "numpy", "nogil": True, "_nrt": False, "forceinline": True}
     return numba.njit(**options)(function)
 
 
