@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlib.core import book as core_book
-from mmlib.core import replay, stages, state
+from mmlib.core import emit, replay, state
 from mmlib.core.queue import QUEUE_MODELS
 from mmlib.dtypes import (
     EVENT,
@@ -111,12 +111,12 @@ def drive(
         if what == "new":
             tif = state.IOC if arg.market else state.GTX
             arms.state[0]["next_order_id"] = arg.id
-            stages._submit(arms, 0, at_ns, arg.side, arg.tick, arg.qty, tif, 0.0)
+            emit._submit(arms, 0, at_ns, arg.side, arg.tick, arg.qty, tif, 0.0)
         elif what == "cancel":
             for slot in range(state.SLOTS):
                 order = arms.orders[0, slot]
                 if order["order_id"] == arg and order["local"] != state.FREE:
-                    stages._send(arms, 0, at_ns, arg, slot, state.CANCEL)
+                    emit._send(arms, 0, at_ns, arg, slot, state.CANCEL)
     return fills[: control["n_fills"]]
 
 

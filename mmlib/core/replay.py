@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core import incidents, stages
+from mmlib.core import emit, incidents, stages
 from mmlib.core._jit import clock_ns, jit_within
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, has_both_sides
@@ -231,7 +231,7 @@ def _tick_arm(market, arms, arm, whole, traced, row):
     t3 = clock_ns(spec) if traced else t0
     stages.queue_aware(market, state, params, quote)
     t4 = clock_ns(spec) if traced else t0
-    stages.emit(market, arms, arm)
+    emit.emit(market, arms, arm)
     t5 = clock_ns(spec)
     row["spread_ms"] = (t1 - t0) * 1e-6 if traced else np.nan
     row["guards_ms"] = (t2 - t1) * 1e-6 if traced else np.nan

@@ -1,4 +1,6 @@
-"""The six stages of the quoting pipeline, one kernel each: FetchMD, Spread, Guards, Inventory, QueueAware, Emit.
+"""The stages of the quoting pipeline that decide, one kernel each: FetchMD, Spread, Guards, Inventory, QueueAware.
+
+Emit, which brings the orders to what they decided, is in ``emit``.
 
 Prices inside a stage are in quote currency unless a name says ``ticks``; ``bps`` are relative to the mid.
 """
@@ -10,21 +12,8 @@ import math
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
-from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID, has_both_sides
-from mmlib.core.exchange import push
-from mmlib.core.state import (
-    BINS,
-    BUS,
-    CANCEL,
-    FREE,
-    GTX,
-    IOC,
-    LIVE,
-    NEW,
-    PENDING_CANCEL,
-    PENDING_NEW,
-    SLOTS,
-)
+from mmlib.core.book import BEST_ASK, BEST_BID, has_both_sides
+from mmlib.core.state import BINS
 from mmlib.dtypes import GuardLevel
 
 _NONE = int(GuardLevel.NONE)
@@ -308,95 +297,3 @@ def queue_aware(market, state, params, quote):
     quote["ask_ticks"] = ask - _nudge(
         state, 1, params, now, book.ask_qty, best_ask, ask, 1, stats["buy_rate"], most
     )
-
-
-# --- Emit --------------------------------------------------------------------------------------------------------
-
-
-@jit
-def _send(arms, arm, now_ns, order_id, slot, what):
-    state = arms.state[arm]
-    at_ns = now_ns + arms.params[arm]["entry_ns"]
-    ring = arms.requests[arm]
-    if push(ring, state["req_head"], state["req_count"], at_ns, order_id, slot, what, 0.0, 0.0, 0.0):
-        state["req_count"] += 1
-        return True
-    return False
-
-
-@jit
-def _submit(arms, arm, now_ns, side, tick, qty, tif, mid):
-    """Send a new order; without a free slot it is dropped and counted."""
-    state = arms.state[arm]
-    for slot in range(SLOTS):
-        order = arms.orders[arm, slot]
-        if order["local"] == FREE and state["req_count"] < BUS:
-            order["order_id"] = state["next_order_id"]
-            state["next_order_id"] += 1
-            order["decided_ns"] = now_ns
-            order["price_ticks"] = tick
-            order["qty"] = qty
-            order["mid_at_quote"] = mid
-            order["side"] = side
-            order["tif"] = tif
-            order["local"] = PENDING_NEW
-            order["resting"] = 0
-            _send(arms, arm, now_ns, order["order_id"], slot, NEW)
-            return
-    state["dropped_orders"] += 1
-
-
-@jit
-def _keep_or_cancel(arms, arm, now_ns, side, tick, qty, requote_ticks):
-    """Cancel live orders of a side that are not near the wanted price; returns whether one stays (or is on its way)."""
-    stays = False
-    for slot in range(SLOTS):
-        order = arms.orders[arm, slot]
-        if order["side"] != side or order["tif"] != GTX:
-            continue
-        if order["local"] == PENDING_NEW:
-            stays = True
-        elif order["local"] == LIVE:
-            wanted = qty > 0.0 and tick != NO_QUOTE and abs(order["price_ticks"] - tick) <= requote_ticks
-            if wanted and not stays:
-                stays = True
-            elif _send(arms, arm, now_ns, order["order_id"], slot, CANCEL):
-                order["local"] = PENDING_CANCEL
-    return stays
-
-
-@jit
-def _taker_in_flight(arms, arm):
-    for slot in range(SLOTS):
-        order = arms.orders[arm, slot]
-        if order["local"] != FREE and order["tif"] == IOC:
-            return True
-    return False
-
-
-@jit
-def emit(market, arms, arm):
-    """Bring the live orders to the wanted quote: keep, cancel, submit; then the taker order, if any."""
-    quote = arms.quote[arm]
-    params = arms.params[arm]
-    now = market.control[0]["decide_ns"]
-    book = market.local
-    hard = quote["guard_level"] == _HARD
-    bid_qty = 0.0 if hard else quote["bid_qty"]
-    ask_qty = 0.0 if hard else quote["ask_qty"]
-    if (
-        not _keep_or_cancel(arms, arm, now, 1, quote["bid_ticks"], bid_qty, params["requote_ticks"])
-        and bid_qty > 0.0
-    ):
-        _submit(arms, arm, now, 1, quote["bid_ticks"], bid_qty, GTX, quote["mid"])
-    if (
-        not _keep_or_cancel(arms, arm, now, -1, quote["ask_ticks"], ask_qty, params["requote_ticks"])
-        and ask_qty > 0.0
-    ):
-        _submit(arms, arm, now, -1, quote["ask_ticks"], ask_qty, GTX, quote["mid"])
-    taker = quote["taker_qty"]
-    if taker != 0.0 and not hard and not _taker_in_flight(arms, arm):
-        side = 1 if taker > 0.0 else -1
-        touch = book.top[BEST_ASK] if side > 0 else book.top[BEST_BID]
-        if touch != NO_ASK and touch != NO_BID:
-            _submit(arms, arm, now, side, touch, abs(taker), IOC, quote["mid"])
