@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ import numpy as np
 import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 
 from mmlib._io import UserError
 from mmlib.config.load import ensure_params
@@ -240,3 +242,19 @@ def test_with_values_takes_only_what_the_configuration_has() -> None:
         with pytest.raises(ValueError, match="no key"):
             with_values(Config(), {key: 1})
     assert MINUTE_NS == 60 * 10**9
+
+
+def test_eighty_columns_cut_no_number() -> None:
+    row = {
+        "synced": True, "mid": 60_021.35, "ticks": 123_456, "tick_p95_ms": 2.694, "hit_ratio": 0.98765, "deadline_misses": 12,
+        "fills": 1234, "errors": 0, "inventory": [0.016, -0.0312], "guard_level": 1, "breaker_open": False,
+    }  # fmt: skip
+    status = {
+        "exchange": "binanceusdm", "address": "here", "connected": True, "frames": 1, "rss_mb": 300.0, "share": 0.5,
+        "symbols": {"BTCUSDT": row, "1000PEPEUSDT": row | {"mid": 0.01234567}}, "gates": [], "recent_errors": [],
+    }  # fmt: skip
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(view(status))
+    text = console.export_text()
+    for whole in ("60,021.35", "0.01234567", "123,456", "2.69", "0.988", "-0.0312", "1000PEPEUSDT", "1234"):
+        assert whole in text

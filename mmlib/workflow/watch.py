@@ -70,34 +70,24 @@ def view(status: dict[str, Any]) -> Group:
 
 
 def _symbols(status: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in (
-        "symbol",
-        "book",
-        "mid",
-        "ticks",
-        "p95 ms",
-        "hit ratio",
-        "misses",
-        "fills",
-        "errors",
-        "inventory",
-        "guard",
-    ):
-        table.add_column(name, justify="left" if name in ("symbol", "book", "guard") else "right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # eighty columns hold a symbol of two arms
+    left = "symbol", "book", "guard"
+    right = "mid", "ticks", "p95\nms", "hit\nratio", "misses", "fills", "errors", "inventory"
+    for name in (*left[:2], *right, left[2]):
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     for symbol, row in status["symbols"].items():
         guard = "breaker" if row.get("breaker_open") else ("", "soft", "hard")[row.get("guard_level", 0)]
         table.add_row(
             Text(symbol),
             "ok" if row["synced"] else "resync",
-            _number(row.get("mid"), "{:,.4f}"),
+            _number(row.get("mid"), "{:,.8g}"),
             f"{row['ticks']:,}",
             _number(row["tick_p95_ms"], "{:.2f}"),
             _number(row["hit_ratio"], "{:.3f}"),
             str(row["deadline_misses"]),
             str(row["fills"]),
             str(row["errors"]),
-            " / ".join(f"{value:.4g}" for value in row.get("inventory", [])),
+            "\n".join(f"{value:.4g}" for value in row.get("inventory", [])),
             guard,
         )
     return table
