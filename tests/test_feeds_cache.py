@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 from mmlib._io import UserError
-from mmlib.feeds import cache, stream
+from mmlib.feeds import cache, convert, stream
 from mmlib.feeds.cache import beside, cached, sweep
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.writer import FeedWriter
@@ -213,3 +213,46 @@ def test_places_that_cannot_be_used_are_named(feeds: Path, tmp_path: Path) -> No
     (feeds / "pipeline_ticks_20250117.jsonl").mkdir()
     with pytest.raises(UserError, match=r"pipeline_ticks_20250117\.jsonl: cannot be read"):
         read_feeds(feeds, "ticks")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_fills_are_put_in_order_as_many_are(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    home = tmp_path / "feeds"
+    for number, symbol in enumerate(("BTCUSDT", "ETHUSDT", 'Ä,"x')):
+        with FeedWriter(tmp_path / symbol[:1], symbol) as writer:
+            rows = fills(120, seed=seed + number, holes=True)
+            rows["ts_ns"] = rows["ts_ns"] // 10**10 * 10**10  # many at the same time
+            writer.fills(rows)
+    lines = [line for part in "BEÄ" for line in (tmp_path / part / FILLS).read_text().splitlines()]
+    rng.shuffle(lines)
+    home.mkdir()
+    (home / FILLS).write_text("\n".join(lines) + "\n")
+    few = cached(home / FILLS, "fills", tmp_path / "few")
+    monkeypatch.setattr(convert, "FEW", 0)
+    many = cached(home / FILLS, "fills", tmp_path / "many")
+    pd.testing.assert_frame_equal(pd.read_parquet(few.parquet), pd.read_parquet(many.parquet))
+    assert few.facts.out_of_order == many.facts.out_of_order > 0
+
+
+def test_keys_in_any_order_and_many_symbols_are_read_as_they_are(tmp_path: Path) -> None:
+    with FeedWriter(tmp_path / "one", "BTCUSDT") as writer:
+        writer.ticks(ticks(400, seed=5))
+    rng = random.Random(5)
+    expected, lines = [], []
+    for number, line in enumerate((tmp_path / "one" / TICKS).read_text().splitlines()):
+        record = json.loads(line) | {"symbol": f"{'WIFBONKPEPE'[: number % 9]}{number * 7919 % 211}USDT"}
+        items = list(record.items())
+        if number % 3 == 0:
+            rng.shuffle(items)
+        expected.append((record["symbol"], record["arm"], record["mid"], record["guard_level"]))
+        spaces = (", ", ": ") if number % 5 == 0 else (",", ":")
+        lines.append(json.dumps(dict(items), separators=spaces))
+    home = tmp_path / "feeds"
+    home.mkdir()
+    (home / TICKS).write_text("\n".join(lines) + "\n")
+    frame = read_feeds(home, "ticks").frame
+    read = zip(*(frame[name] for name in ("symbol", "arm", "mid", "guard_level")), strict=True)
+    assert sorted(read) == sorted(expected)

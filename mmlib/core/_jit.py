@@ -83,6 +83,51 @@ def load_word(typingctx: Any, buf: Any, at: Any) -> Any:
 
 
 @intrinsic
+def equal_bytes(typingctx: Any, buf: Any, at: Any, byte: Any) -> Any:
+    """Which of the 64 bytes of a ``uint8[]`` from place ``at`` on are ``byte``, the first one's bit lowest (little endian)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        several = ir.VectorType(ir.IntType(8), 64)
+        place = builder.gep(array.data, [args[1]])
+        found = builder.load(builder.bitcast(place, several.as_pointer()))
+        found.align = 1
+        one = builder.insert_element(ir.Constant(several, ir.Undefined), args[2], ir.IntType(32)(0))
+        wanted = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64))
+        return builder.bitcast(builder.icmp_unsigned("==", found, wanted), ir.IntType(64))
+
+    return types.uint64(buf, types.int64, types.uint8), codegen
+
+
+@intrinsic
+def same_bytes(typingctx: Any, buf: Any, at: Any, other: Any, where: Any) -> Any:
+    """Which of the 32 bytes of a ``uint8[]`` from place ``at`` on are those of another from ``where`` on."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        several = ir.VectorType(ir.IntType(8), 32)
+        loaded = []
+        for kind, held, first in zip(signature.args[::2], args[::2], args[1::2], strict=True):
+            array = context.make_array(kind)(context, builder, held)
+            place = builder.gep(array.data, [first])
+            loaded.append(builder.load(builder.bitcast(place, several.as_pointer())))
+            loaded[-1].align = 1
+        found = builder.bitcast(builder.icmp_unsigned("==", *loaded), ir.IntType(32))
+        return builder.zext(found, ir.IntType(64))
+
+    return types.uint64(buf, types.int64, other, types.int64), codegen
+
+
+@intrinsic
+def ones(typingctx: Any, word: Any) -> Any:
+    """Number of bits that are set in a ``uint64``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
 def low_zeros(typingctx: Any, word: Any) -> Any:
     """Number of zero bits below the lowest one of a ``uint64``, 64 for 0."""
 

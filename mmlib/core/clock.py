@@ -49,20 +49,25 @@ def _days(year, month, day):
 
 
 @jit_borrowing
-def _date_ns(buf, at, memo):
-    """Midnight of the date at ``at``; ``memo`` holds the bytes of the last one and what it came to."""
-    first, last = word_of(buf, at, 8), word_of(buf, at + 2, 8)
+def _minute_ns(buf, at, memo):
+    """The minute whose date, hour and minute stand at ``at``, FAIL for none; ``memo`` holds the last one's bytes and value."""
+    first, last = word_of(buf, at, 8), word_of(buf, at + 8, 8)
     if memo[0] == first and memo[1] == last:
         return np.int64(memo[2])
     century, year = _two(buf, at), _two(buf, at + 2)
     month, day = _two(buf, at + 5), _two(buf, at + 8)
+    hour, minute = _two(buf, at + 11), _two(buf, at + 14)
     if century < 0 or year < 0 or month < 0 or day < 0 or buf[at + 4] != _DASH or buf[at + 7] != _DASH:
         return np.int64(FAIL)
-    days = _days(century * 100 + year, month, day)
-    if days <= 0:
+    mark = buf[at + 10]
+    if not (mark == 84 or mark == 116 or mark == 32) or buf[at + 13] != _COLON:  # T, t, space
         return np.int64(FAIL)
-    memo[0], memo[1], memo[2] = first, last, np.uint64(days * _DAY_NS)
-    return days * _DAY_NS
+    days = _days(century * 100 + year, month, day)
+    if days <= 0 or not (0 <= hour <= 23 and 0 <= minute <= 59):
+        return np.int64(FAIL)
+    ns = days * _DAY_NS + (hour * 60 + minute) * 60 * _S
+    memo[0], memo[1], memo[2] = first, last, np.uint64(ns)
+    return ns
 
 
 @jit_borrowing
@@ -84,16 +89,11 @@ def _zone_ns(buf, at):
 def _text_ns(buf, at, memo):
     """Time of the RFC 3339 text behind the quote at ``at``, and the place behind its closing quote, or FAIL."""
     at += 1
-    date = _date_ns(buf, at, memo)
-    mark = buf[at + 10]
-    if date < 0 or not (mark == 84 or mark == 116 or mark == 32):  # T, t, space
+    ns = _minute_ns(buf, at, memo)
+    second = _two(buf, at + 17)
+    if ns < 0 or buf[at + 16] != _COLON or not (0 <= second <= 59):
         return np.int64(0), FAIL
-    hour, minute, second = _two(buf, at + 11), _two(buf, at + 14), _two(buf, at + 17)
-    if buf[at + 13] != _COLON or buf[at + 16] != _COLON:
-        return np.int64(0), FAIL
-    if not (0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second <= 59):
-        return np.int64(0), FAIL
-    ns = date + ((hour * 60 + minute) * 60 + second) * _S
+    ns += second * _S
     at += 19
     if buf[at] == _DOT:
         value, n = digits(buf, at + 1)
@@ -131,7 +131,7 @@ def time_ns(buf, at, memo):
 
     Args:
         buf: uint8[], with ``words.SLACK`` bytes behind the last line. at: where the value begins.
-        memo: uint64[3], zeros at first; remembers the last date.
+        memo: uint64[3], zeros at first; remembers the last minute.
     """
     if buf[at] == _QUOTE:
         ns, at = _text_ns(buf, at, memo)

@@ -9,21 +9,23 @@ Oracle: the careful reader, in tests/test_feeds_damage.py and tests/test_core_fe
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import JIT_DISABLED, jit_borrowing, jit_within, load_word
+from mmlib.core._jit import JIT_DISABLED, jit_borrowing, jit_within, same_bytes
 from mmlib.core.clock import time_ns
 from mmlib.core.jsonline import skip_blanks
 from mmlib.core.number import number
-from mmlib.core.words import FAIL, integer, text_end, word_of
+from mmlib.core.separators import separators
+from mmlib.core.textcodes import text_code
+from mmlib.core.words import FAIL, integer, text_end
 
 TIME, TEXT, ID, FLAG, COUNT, NUMBER = range(6)
 """Roles of a field; see ``Columns`` for what they become."""
 NAT = np.iinfo(np.int64).min
-TEXT_WORDS = 8  # a text that is remembered has at most 64 bytes
-KEY_WORDS = 4
+KEY_BYTES = 32
 
 _QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _RETURN, _BREAK = 34, 44, 58, 123, 125, 13, 10
 _NULL, _TRUE, _FALSE = 110, 116, 102
@@ -34,11 +36,11 @@ class Fields(NamedTuple):
     """What each of k fields looks like.
 
     Attributes:
-        key: uint64[k, 2, KEY_WORDS], the bytes of ``"name":``, and which bytes those are. length: int64[k], how many.
+        key: uint8[k * KEY_BYTES], the bytes of ``"name":``. length: int64[k], how many they are.
         role, slot: int64[k], what it is and which row of its table in ``Columns`` it has.
         optional: bool[k], may be null or absent. low, high: float64[k], both allowed.
         names: int64[k], bits of the text codes that are allowed, 0 for any.
-        order: int64[k], which field the k-th key of a line was when last seen.
+        order: int64[k], which field the k-th key of a line was when last seen. places: int64[separators.ROOM], scratch.
     """
 
     key: Any
@@ -50,15 +52,7 @@ class Fields(NamedTuple):
     high: Any
     names: Any
     order: Any
-
-
-class Texts(NamedTuple):
-    """Texts met: words uint64[cap, TEXT_WORDS], length int64[cap], count int64[1], memo uint64[3] of ``time_ns``."""
-
-    words: Any
-    length: Any
-    count: Any
-    memo: Any
+    places: Any
 
 
 class Columns(NamedTuple):
@@ -81,23 +75,19 @@ class Columns(NamedTuple):
 
 @jit_borrowing
 def _plain_is_key(buf, at, fields, field):
+    same = True
     for i in range(fields.length[field]):
-        if buf[at + i] != np.int64(fields.key[field, 0, i // 8] >> np.uint64(8 * (i % 8))) & 255:
-            return False
-    return True
+        same = same and buf[at + i] == fields.key[KEY_BYTES * field + i]
+    return same
 
 
 @jit_within
-def _word_is_key(buf, at, fields, field):
-    key = fields.key  # all words, whatever the length: a loop of one to four is guessed wrong too often
-    wrong = (load_word(buf, at) & key[field, 1, 0]) ^ key[field, 0, 0]
-    wrong |= (load_word(buf, at + 8) & key[field, 1, 1]) ^ key[field, 0, 1]
-    wrong |= (load_word(buf, at + 16) & key[field, 1, 2]) ^ key[field, 0, 2]
-    wrong |= (load_word(buf, at + 24) & key[field, 1, 3]) ^ key[field, 0, 3]
-    return wrong == np.uint64(0)
+def _whole_is_key(buf, at, fields, field):
+    needed = (np.uint64(1) << np.uint64(fields.length[field])) - np.uint64(1)
+    return same_bytes(buf, at, fields.key, KEY_BYTES * field) & needed == needed
 
 
-is_key = _plain_is_key if JIT_DISABLED else _word_is_key
+is_key = _plain_is_key if JIT_DISABLED or sys.byteorder == "big" else _whole_is_key
 """Whether the key of a field, quotes and colon included, stands at ``at``."""
 
 
@@ -114,8 +104,7 @@ def _find_key(buf, at, fields):
         if fields.length[field] == end + 2 - at:
             same = True
             for i in range(end + 1 - at):
-                byte = np.int64(fields.key[field, 0, i // 8] >> np.uint64(8 * (i % 8))) & 255
-                same = same and buf[at + i] == byte
+                same = same and buf[at + i] == fields.key[KEY_BYTES * field + i]
             if same:
                 found = field
     at = skip_blanks(buf, end + 1)
@@ -151,30 +140,6 @@ def _pass_over(buf, at):
 
 
 @jit_borrowing
-def _text_code(buf, at, end, texts):
-    """Number of the text from ``at`` to ``end``, a new one when it is met first; FAIL when it is too long, or one too many."""
-    length = end - at
-    if length > 8 * TEXT_WORDS:
-        return FAIL
-    n_words = (length + 7) // 8
-    count = texts.count[0]
-    for code in range(count):
-        if texts.length[code] == length:
-            same = True
-            for i in range(n_words):
-                same = same and texts.words[code, i] == word_of(buf, at + 8 * i, min(length - 8 * i, 8))
-            if same:
-                return code
-    if count == len(texts.length):
-        return FAIL
-    for i in range(n_words):
-        texts.words[count, i] = word_of(buf, at + 8 * i, min(length - 8 * i, 8))
-    texts.length[count] = length
-    texts.count[0] = count + 1
-    return count
-
-
-@jit_borrowing
 def _text_value(buf, at, fields, field, texts, columns, row):
     """Take a text or an id; the place behind it, or FAIL."""
     slot = fields.slot[field]
@@ -194,7 +159,7 @@ def _text_value(buf, at, fields, field, texts, columns, row):
         return end + 1
     if end - at - 1 < fields.low[field]:
         return FAIL
-    code = _text_code(buf, at + 1, end, texts)
+    code = text_code(buf, at + 1, end, texts)
     names = fields.names[field]
     if code < 0 or (names != 0 and (code >= _BITS or (names >> code) & 1 == 0)):
         return FAIL
@@ -249,6 +214,54 @@ def _take(buf, at, fields, field, texts, columns, row):
 
 
 @jit_within
+def _complete(fields, seen, columns, row):
+    """Note that the fields that were not seen (a mask) have no value; whether all of them may be absent."""
+    n_fields = len(fields.length)
+    if seen == (np.int64(1) << n_fields) - 1:
+        return True
+    for field in range(n_fields):
+        if not seen >> field & 1:
+            if not fields.optional[field]:
+                return False
+            _absent(fields, field, columns, row)
+    return True
+
+
+@jit_within
+def _as_before(buf, at, fields, texts, columns, row):
+    """Take the object whose brace is at ``at``, if it has the keys of the one before, as a row; the place of its line break.
+
+    FAIL when anything is otherwise, which says nothing about the line.
+    """
+    places = fields.places
+    n = separators(buf, at, places)
+    if n < 0 or n > len(fields.length):
+        return FAIL
+    seen = np.int64(0)
+    at += 1
+    for place in range(n):
+        field = fields.order[place]
+        at = skip_blanks(buf, at)
+        if seen >> field & 1 or not is_key(buf, at, fields, field):
+            return FAIL
+        seen |= np.int64(1) << field
+        end = _take(buf, skip_blanks(buf, at + fields.length[field]), fields, field, texts, columns, row)
+        if end < 0:
+            return FAIL
+        end = skip_blanks(buf, end)
+        if place == n - 1:
+            if buf[end] != _CLOSE:
+                return FAIL
+            end += 1
+            if buf[end] == _RETURN:
+                end += 1
+        if end != places[place]:
+            return FAIL
+        at = places[place] + 1
+    return places[n - 1] if _complete(fields, seen, columns, row) else FAIL
+
+
+@jit_borrowing
 def _object(buf, at, fields, texts, columns, row):
     """Take the object whose brace is at ``at`` as a row; the place behind it, or FAIL."""
     n_fields = len(fields.length)
@@ -281,13 +294,21 @@ def _object(buf, at, fields, texts, columns, row):
         if buf[at] != _COMMA:
             return FAIL
         at = skip_blanks(buf, at + 1)
-    if place < n_fields:
-        for field in range(n_fields):
-            if not seen >> field & 1:
-                if not fields.optional[field]:
-                    return FAIL
-                _absent(fields, field, columns, row)
+    if not _complete(fields, seen, columns, row):
+        return FAIL
     return at + 1
+
+
+@jit_within
+def _other_line(buf, at, fields, texts, columns, row):
+    """Take the object whose brace is at ``at``, whatever keys it has, as a row; the place of its line break, or FAIL."""
+    end = _object(buf, at, fields, texts, columns, row)
+    if end < 0:
+        return FAIL
+    end = skip_blanks(buf, end)
+    if buf[end] == _RETURN:
+        end += 1
+    return end if buf[end] == _BREAK else FAIL
 
 
 @jit_borrowing
@@ -307,13 +328,9 @@ def decode_lines(buf, n, fields, texts, columns):
         start = skip_blanks(buf, at)
         end = FAIL
         if buf[start] == _OPEN:
-            end = _object(buf, start, fields, texts, columns, rows)
-            if end >= 0:
-                end = skip_blanks(buf, end)
-                if buf[end] == _RETURN:
-                    end += 1
-                if buf[end] != _BREAK:
-                    end = FAIL
+            end = _as_before(buf, start, fields, texts, columns, rows)
+            if end < 0:
+                end = _other_line(buf, start, fields, texts, columns, rows)
         if end >= 0:
             columns.line[rows] = lines
             rows += 1

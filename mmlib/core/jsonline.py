@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import jit_borrowing
+from mmlib.core._jit import jit_borrowing, jit_within
 from mmlib.core.words import FAIL, decimal, integer, text_end
 
 TEXT, INTEGER, TRUE, FALSE, LEVELS = 1, 2, 3, 4, 5
@@ -23,7 +23,7 @@ _SPACE, _QUOTE, _COMMA, _COLON = 32, 34, 44, 58
 _CLOSE, _LIST, _END = 125, 91, 93
 
 
-@jit_borrowing
+@jit_within
 def skip_blanks(buf, at):
     """First place at or after ``at`` that is no blank; a line ends in a line break, so there is one."""
     while buf[at] == _SPACE:

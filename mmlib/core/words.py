@@ -1,7 +1,7 @@
 """Text and digits in raw bytes, eight at a time.
 
 Each function has a plain form, one byte at a time: it runs where nothing is compiled, and it is the oracle of the other.
-All of them may look at eight bytes from any place of a line, so a buffer has ``SLACK`` bytes behind its last line.
+They may look at several bytes from any place of a line, so a buffer has ``SLACK`` bytes behind its last line.
 
 Source: the bit tricks are those of Hacker's Delight (a zero byte in a word) and of parsing eight digits by multiplication.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import JIT_DISABLED, jit_borrowing, load_word, low_zeros
+from mmlib.core._jit import JIT_DISABLED, jit_borrowing, jit_within, load_word, low_zeros
 
-SLACK = 32
+SLACK = 64
 FAIL = -1
 _QUOTE, _DOT = 34, 46
 _MAX_DIGITS = 18
@@ -43,7 +43,7 @@ def plain_text_end(buf, at):
     return at if buf[at] == _QUOTE else FAIL
 
 
-@jit_borrowing
+@jit_within
 def _text_hits(word):
     """High bits of the bytes that end a text; those above the lowest one may be wrong."""
     quotes = word ^ _QUOTES
@@ -52,7 +52,7 @@ def _text_hits(word):
     return hits & _HIGH
 
 
-@jit_borrowing
+@jit_within
 def _word_text_end(buf, at):
     hits = _text_hits(load_word(buf, at))
     while hits == _0:
@@ -73,13 +73,13 @@ def plain_digits(buf, at):
     return value, n
 
 
-@jit_borrowing
+@jit_within
 def other_than_digits(word):
     """A word whose bytes are zero where those of ``word`` are digits, up to the first one that is none at all."""
     return ((word & _UPPER) ^ _ZEROS) | (((word + _SIXES) & _UPPER) ^ _ZEROS)
 
 
-@jit_borrowing
+@jit_within
 def _word_digits(buf, at):
     word = load_word(buf, at)
     n = low_zeros(other_than_digits(word)) >> 3

@@ -43,12 +43,12 @@ def read_blocks(source: Path | BinaryIO, kind: Kind, block_bytes: int = BLOCK_BY
     torn = False
     stream = FeedStream(source, block_bytes)
     for raw in stream:
-        table, bad, lines = decode(kind, raw)
-        frame = table_frame(kind, table)
+        found = decode(kind, raw)
+        frame = table_frame(kind, found.table)
         frame["_line"] += before
-        bad = [replace(entry, line=entry.line + before) for entry in bad]
+        bad = [replace(entry, line=entry.line + before) for entry in found.bad]
         yield Block(frame, bad, len(frame) + len(bad))
-        before += lines
+        before += found.lines
         torn = raw.torn
     if stream.broken and not torn:
         yield Block(empty_frame(kind), [BadLine(before + 1, f"{stream.broken}{CUT_SHORT}", "")], 1)

@@ -16,11 +16,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmlib.core.feedline import watch
+from mmlib.core.feedline import Columns, watch
 from mmlib.feeds.careful import BadLine
 from mmlib.feeds.columns import pairs_of
-from mmlib.feeds.decode import decode
-from mmlib.feeds.order import DUPLICATE, KEYS, ROW_GROUP, Ordering, open_writer
+from mmlib.feeds.decode import Decoded, decode
+from mmlib.feeds.order import DUPLICATE, FEW, KEYS, ROW_GROUP, FewRows, Ordering, open_writer
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block, FeedStream
 
@@ -34,10 +34,7 @@ class Onlooker(Protocol):
         """Rows will come from the first one on, in the order in which they are kept; what was seen before is void."""
 
     def see(self, batch: pa.RecordBatch) -> None:
-        """More rows, as ``decode.arrow_schema``."""
-
-
-Decoded = tuple[pa.Table, list[BadLine], int]
+        """More rows, as ``decode.arrow_schema``; their memory is used again afterwards."""
 
 
 @dataclass
@@ -107,55 +104,60 @@ def convert(
             else:
                 _keep(kept, found, path.name, BadLine(found.lines, stream.broken, ""))
         found.size, found.crc32, found.broken = stream.size, stream.crc32, stream.broken
-        again = found.out_of_order > 0 or groups.repeated()
+        repeated = groups.repeated()
+        again = found.out_of_order > 0 or repeated
         if not again:
             found.groups = groups.summary()
             writer.add_key_value_metadata(describe(found))
     if again:
-        _put_in_order(path, kind, rows, bad, found, describe, onlooker)
+        raw = rows.with_name("unordered.parquet")
+        rows.replace(raw)
+        few = kind == "fills" and not repeated and found.rows <= FEW
+        ordering = FewRows(raw, kind) if few else Ordering([raw], kind, rows.parent)
+        _put_in_order(ordering, path, rows, bad, found, describe, onlooker)
+        raw.unlink(missing_ok=True)
     return found
 
 
 def _parts(
     kind: Kind, stream: FeedStream, found: Found, kept: IO[bytes], *, source: str, newest: bool
 ) -> Iterator[pa.Table]:
-    """Rows of the file, a row group at a time, in the order of their lines; bad lines go to ``kept``."""
-    waiting: list[pa.Table] = []
-    n = 0
-    for block, (table, bad, lines) in _decoded(kind, stream):
-        for one in bad:
-            if block.torn and newest and one.line == lines:
+    """Rows of the file, those of a block at a time, in the order of their lines; bad lines go to ``kept``.
+
+    A table may be looked at until the next one is asked for.
+    """
+    for block, part in _decoded(kind, stream):
+        for one in part.bad:
+            if block.torn and newest and one.line == part.lines:
                 found.unfinished = True
             else:
                 _keep(kept, found, source, replace(one, line=one.line + found.lines))
+        table, before = part.table, found.lines
+        found.lines += part.lines
+        found.rows += len(table)
         if len(table):
             place = table.schema.get_field_index("line")
-            lines_of_file = pc.add(table.column("line"), found.lines)
-            waiting.append(table.set_column(place, table.schema.field(place), lines_of_file))
-        found.lines += lines
-        found.rows += len(table)
-        n += len(table)
-        if n >= ROW_GROUP:
-            yield pa.concat_tables(waiting).unify_dictionaries()
-            waiting, n = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting).unify_dictionaries()
+            lines_of_file = pc.add(table.column("line"), before)
+            yield table.set_column(place, table.schema.field(place), lines_of_file)
 
 
 def _decoded(kind: Kind, stream: FeedStream) -> Iterator[tuple[Block, Decoded]]:
     """Blocks and what they hold, in order, read by one thread and decoded by as many as there are processors."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ahead: deque[tuple[Block, Future[Decoded]]] = deque()
+    free: list[Columns | None] = []
     blocks: Iterator[Block | None] = iter(stream)
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(workers, "feed") as pool:
         coming = reader.submit(next, blocks, None)
         while (block := coming.result()) is not None:
             coming = reader.submit(next, blocks, None)
-            ahead.append((block, pool.submit(decode, kind, block)))
-            if len(ahead) > workers + 1:
+            ahead.append((block, pool.submit(decode, kind, block, free.pop() if free else None)))
+            if len(ahead) > workers:
                 first, result = ahead.popleft()
-                yield first, result.result()
+                part = result.result()
+                yield first, part
                 stream.take_back(first)
+                free.append(part.room)
         while ahead:
             first, result = ahead.popleft()
             yield first, result.result()
@@ -206,19 +208,17 @@ class _Groups:
 
 
 def _put_in_order(
+    ordering: Ordering | FewRows,
     path: Path,
-    kind: Kind,
     rows: Path,
     bad: Path,
     found: Found,
     describe: Callable[[Found], dict[str, str]],
     onlooker: Onlooker | None,
 ) -> None:
-    """Rewrite ``rows`` sorted and without duplicates; these join the bad lines."""
-    raw = rows.with_name("unordered.parquet")
-    rows.replace(raw)
+    """Write ``rows`` sorted and without duplicates; these join the bad lines."""
+    kind = ordering.kind
     groups = _Groups(kind)
-    ordering = Ordering([raw], kind, rows.parent)
     if onlooker is not None:
         onlooker.begin()
     try:
@@ -238,7 +238,6 @@ def _put_in_order(
             writer.add_key_value_metadata(describe(found))
     finally:
         ordering.close()
-        raw.unlink(missing_ok=True)
 
 
 def _merge(bad: Path, path: Path, reason: str, lines: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,19 +13,19 @@ from mmlib.core.feedline import (
     COUNT,
     FLAG,
     ID,
-    KEY_WORDS,
+    KEY_BYTES,
     NAT,
     NUMBER,
     TEXT,
-    TEXT_WORDS,
     TIME,
     Columns,
     Fields,
-    Texts,
     count_breaks,
     decode_lines,
     gather,
 )
+from mmlib.core.separators import ROOM
+from mmlib.core.textcodes import RECENT, TEXT_WORDS, Texts
 from mmlib.core.words import SLACK
 from mmlib.feeds import stream
 from mmlib.feeds.careful import BadLine, judge
@@ -66,29 +67,50 @@ def arrow_schema(kind: Kind) -> pa.Schema:
     return pa.schema([*fields, pa.field("line", pa.int64(), nullable=False)])
 
 
-def decode(kind: Kind, block: Block) -> tuple[pa.Table, list[BadLine], int]:
-    """Rows (see ``arrow_schema``), bad lines, and how many lines the block has; line numbers count from 1 in the block."""
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a block of lines holds.
+
+    Attributes:
+        table: rows, see ``arrow_schema``. bad: bad lines. lines: how many the block has; numbers count from 1 in the block.
+        room: the memory of the table's columns.
+    """
+
+    table: pa.Table
+    bad: list[BadLine]
+    lines: int
+    room: Columns | None = None
+
+
+def decode(kind: Kind, block: Block, room: Columns | None = None) -> Decoded:
+    """Decode the lines of a block.
+
+    Args:
+        kind: ticks or fills. block: the lines.
+        room: of an earlier block whose table nobody looks at any more; to clear fresh memory takes longer.
+    """
     if block.too_long:
         start = bytes(block.buf[: block.n - 1]).decode("utf-8", "replace")
         reason = f"longer than {stream.LONGEST >> 20} MiB; only its beginning is kept"
-        return arrow_schema(kind).empty_table(), [BadLine(1, reason, start)], 1
+        return Decoded(arrow_schema(kind).empty_table(), [BadLine(1, reason, start)], 1, room)
     fields = _fields(kind)
-    fields, texts = fields._replace(order=fields.order.copy()), _texts(kind)
-    rows = block.n // _shortest(kind) + 1
-    columns = _room(kind, rows, _ODD)
+    scratch = np.empty(ROOM, np.int64)
+    fields, texts = fields._replace(order=fields.order.copy(), places=scratch), _texts(kind)
+    most = block.n // _shortest(kind) + 1
+    columns = room if room is not None and len(room.line) >= most else _room(kind, most)
     lines, rows, n_odd = decode_lines(block.buf, block.n, fields, texts, columns)
     if lines < 0:
-        columns = _room(kind, len(columns.line), int(count_breaks(block.buf, block.n)))
+        columns = columns._replace(odd=np.empty((int(count_breaks(block.buf, block.n)), 3), np.int64))
         lines, rows, n_odd = decode_lines(block.buf, block.n, fields, texts, columns)
     table = _table(kind, block.buf, columns, texts, rows)
     if n_odd == 0:
-        return table, [], lines
+        return Decoded(table, [], lines, columns)
     good, bad = _careful(kind, block, columns.odd[:n_odd], lines)
     if good:
         more = _rows_table(kind, good)
         table = pa.concat_tables([table.unify_dictionaries(), more]).unify_dictionaries().combine_chunks()
         table = table.take(np.argsort(table.column("line").to_numpy(), kind="stable"))
-    return table, bad, lines
+    return Decoded(table, bad, lines, columns)
 
 
 def _careful(
@@ -144,15 +166,13 @@ def _shortest(kind: Kind) -> int:
 @cache
 def _fields(kind: Kind) -> Fields:
     names, slots = _names(kind), _slots(kind)
-    key = np.zeros((len(names), 2, KEY_WORDS), np.uint64)
+    key = np.zeros((len(names), KEY_BYTES), np.uint8)
     low, high = np.full(len(names), -_LARGEST), np.full(len(names), _LARGEST)
     allowed = np.zeros(len(names), np.int64)
     optional = np.zeros(len(names), np.bool_)
     for k, name in enumerate(names):
         spec = schema(kind)["properties"][name]
-        quoted = f'"{name}":'.encode()
-        for part, raw in enumerate((quoted, b"\xff" * len(quoted))):
-            key[k, part] = np.frombuffer(raw.ljust(8 * KEY_WORDS, b"\0"), "<u8")
+        key[k] = np.frombuffer(f'"{name}":'.encode().ljust(KEY_BYTES, b"\0"), np.uint8)
         low[k] = spec.get("minimum", spec.get("const", spec.get("minLength", low[k])))
         if "exclusiveMinimum" in spec:
             assert spec["exclusiveMinimum"] == 0, name
@@ -162,9 +182,8 @@ def _fields(kind: Kind) -> Fields:
         optional[k] = "null" in types_of(spec)
     role, slot = (np.array([slots[name][part] for name in names], np.int64) for part in (0, 1))
     length = np.array([len(name) + 3 for name in names], np.int64)
-    return Fields(
-        key, length, role, slot, optional, low, high, allowed, np.arange(len(names), dtype=np.int64)
-    )
+    order, places = np.arange(len(names), dtype=np.int64), np.empty(0, np.int64)
+    return Fields(key.ravel(), length, role, slot, optional, low, high, allowed, order, places)
 
 
 def _texts(kind: Kind) -> Texts:
@@ -172,6 +191,7 @@ def _texts(kind: Kind) -> Texts:
         np.zeros((_TEXTS, TEXT_WORDS), np.uint64),
         np.zeros(_TEXTS, np.int64),
         np.zeros(1, np.int64),
+        np.zeros(RECENT, np.int64),
         np.zeros(3, np.uint64),
     )
     for code, text in enumerate(_named(kind)):
@@ -182,7 +202,7 @@ def _texts(kind: Kind) -> Texts:
     return texts
 
 
-def _room(kind: Kind, rows: int, odd: int) -> Columns:
+def _room(kind: Kind, rows: int) -> Columns:
     roles_of = [role for role, _ in _slots(kind).values()]
     n_real, n_flag, n_id = (roles_of.count(role) for role in (NUMBER, FLAG, ID))
     return Columns(
@@ -191,7 +211,7 @@ def _room(kind: Kind, rows: int, odd: int) -> Columns:
         flag=np.empty((n_flag, rows), np.uint8),
         span=np.empty((2 * n_id, rows), np.int64),
         line=np.empty(rows, np.int64),
-        odd=np.empty((odd, 3), np.int64),
+        odd=np.empty((_ODD, 3), np.int64),
     )
 
 
@@ -203,7 +223,8 @@ def _table(kind: Kind, buf: np.ndarray, columns: Columns, texts: Texts, rows: in
         if role == "number":
             arrays.append(pa.array(columns.real[slot, :rows]))
         elif role == "flag":
-            arrays.append(pa.array(columns.flag[slot, :rows].view(np.bool_)))
+            bits = pa.py_buffer(np.packbits(columns.flag[slot, :rows], bitorder="little"))
+            arrays.append(pa.BooleanArray.from_buffers(pa.bool_(), rows, [None, bits]))
         elif role == "count":
             arrays.append(pa.array(columns.whole[slot, :rows]))
         elif role == "time":
@@ -213,7 +234,8 @@ def _table(kind: Kind, buf: np.ndarray, columns: Columns, texts: Texts, rows: in
             arrays.append(pa.DictionaryArray.from_arrays(codes, dictionary))
         else:
             arrays.append(_ids(buf, columns.span[2 * slot, :rows], columns.span[2 * slot + 1, :rows]))
-    return pa.table([*arrays, pa.array(columns.line[:rows] + 1)], schema=arrow_schema(kind))
+    columns.line[:rows] += 1
+    return pa.table([*arrays, pa.array(columns.line[:rows])], schema=arrow_schema(kind))
 
 
 def _met(texts: Texts) -> list[str]:
@@ -254,4 +276,4 @@ def _rows_table(kind: Kind, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.table([*arrays, pa.array([row["line"] for row in rows])], schema=arrow_schema(kind))
 
 
-assert SLACK >= 8 * KEY_WORDS
+assert SLACK >= KEY_BYTES

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmlib.feeds.columns import roles
@@ -21,6 +22,8 @@ DUPLICATE: dict[Kind, str] = {
     "fills": "duplicate: an earlier line has this fill_id",
 }
 ROW_GROUP = 1 << 16
+FEW = 1 << 18
+"""Rows that are put in order in memory."""
 _MEMORY = "384MB"
 _FIRST = ("ts", "symbol", "arm")  # then all the rest, so that the order of the lines decides nothing
 
@@ -98,6 +101,31 @@ class Ordering:
     def close(self) -> None:
         """Let go of the files."""
         self._connection.close()
+
+
+class FewRows:
+    """As ``Ordering``, of one file with few rows of which none is a duplicate: to ask a database takes longer."""
+
+    def __init__(self, file: Path, kind: Kind) -> None:
+        self.kind = kind
+        self.repeated = np.empty((0, 2), np.int64)
+        self._file = file
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, by ts, symbol, arm, in batches of ``arrow_schema``."""
+        schema = arrow_schema(self.kind)
+        table = pq.read_table(self._file, use_threads=False)
+        for number, one in enumerate(schema):
+            if pa.types.is_dictionary(one.type):
+                table = table.set_column(number, one.name, table.column(number).cast(pa.string()))
+        rest = [name for name in roles(self.kind) if name not in _FIRST]
+        keys = [(name, "ascending") for name in (*_FIRST, *rest, "line")]
+        ordered = table.take(pc.sort_indices(table, sort_keys=keys)).combine_chunks()
+        for batch in ordered.to_batches(ROW_GROUP):
+            yield _typed(batch, schema)
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 def write_ordered(ordering: Ordering, path: Path, says: Mapping[str, str]) -> None:

@@ -15,13 +15,14 @@ from isal import isal_zlib
 
 from mmlib.core.words import SLACK
 
-BLOCK = 1 << 22
-"""Bytes of a block, unless a line is longer; few enough to stay in a processor's cache until they are decoded."""
+BLOCK = 1 << 24
+"""Bytes of a block, unless a line is longer; enough to make a row group, and few enough to hold several of them."""
 LONGEST = 1 << 24
 """Bytes of the longest line that is read; what is longer is no tick or fill, and only its beginning is kept."""
 SUFFIXES = ("", ".gz", ".zst")
 _SPARE = 1 << 14  # bytes; lines are shorter, mostly
 _KEPT = 200  # bytes of a line that is too long
+_AT_ONCE = 1 << 19  # bytes, few enough to stay in a processor's cache until they are summed up
 _BLINK = 1 << 16  # bytes looked at in one go for a line break
 _BREAK = 10
 _BROKEN: tuple[Any, ...] = (EOFError, zlib.error, isal_zlib.error, zstandard.ZstdError)
@@ -60,8 +61,9 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        n = self._file.readinto(buffer) or 0
-        self.crc32 = isal_zlib.crc32(memoryview(buffer)[:n], self.crc32)
+        view = memoryview(buffer)[:_AT_ONCE]
+        n = self._file.readinto(view) or 0
+        self.crc32 = isal_zlib.crc32(view[:n], self.crc32)
         self.size += n
         return n
 
