@@ -53,6 +53,7 @@ def write_ticks(feeds: Path) -> pd.DataFrame:
     minute = ((ticks["ts"] - make_days.DAY).dt.total_seconds() // 60).to_numpy()
     slow = (ticks["arm"] == "B") & (minute >= SLOW[0]) & (minute < SLOW[1])
     ticks.loc[slow, "tick_total_ms"] = 40.0
+    ticks.loc[slow, "deadline_miss"] = True
     (feeds / f"{FILE_STEM['ticks']}_20250115.jsonl").write_text(lines(ticks))
     return ticks
 
@@ -119,3 +120,19 @@ def test_what_the_days_own_feeds_are_judged_for_is_not_told_twice(tmp_path: Path
     summary = ops.daily_summary(ops.load_day(feeds, DAY), book, fired_in(stages))
     keys = summary.fired[["gate", "start"]].astype(str).agg(" ".join, axis=1)
     assert keys.is_unique and "ab.safety.tick_p95" in set(summary.fired["gate"])
+
+
+def test_alerts_of_an_arm_b_without_a_stage_are_explained(tmp_path: Path, book: GateBook) -> None:
+    feeds = tmp_path / "desk"
+    write_ticks(feeds)
+
+    def section(records: dict[str, Record]) -> str:
+        stages = stages_of(tmp_path, DAY, book, records, home=feeds)
+        summary = ops.daily_summary(ops.load_day(feeds, DAY), book, fired_in(stages))
+        assert "ab.safety.deadline_miss" in set(summary.fired["gate"])
+        return daily.daily(summary, Provenance("test"), None, stages).split("## A/B")[1].split("\n## ")[0]
+
+    said = "are of arm B in the day's own feeds, and no stage is recorded"
+    assert said in section({})
+    assert said in section({"ab_10": Record()})  # it ran on other feeds
+    assert said not in section({"ab_10": Record(data={"params": {"source": f"feeds:{feeds}"}})})

@@ -21,6 +21,7 @@ from mmlib.rollout.safety import timeline
 from mmlib.rollout.switchback import is_paired
 
 STAGES = ("ab_10", "ab_50", "ab_100")
+_SAFETY = "ab.safety."
 _TIMELINE_ONLY = frozenset({"delta_slippage_bps", "tick_p95_regression_pct"})
 """Metrics of B against A; the minutes of any feeds hold the others."""
 
@@ -54,6 +55,7 @@ class StageOfDay:
         sentence: what its verdict was, or why there is none.
         gates: its gate results, none where it did not run on this day.
         fired: as `ops.firings.firings`, of this day alone; ``who`` begins with the stage.
+        on_the_days: whether it ran on the feeds that the day itself is judged on, whose alerts are then its own.
     """
 
     stage: str
@@ -62,6 +64,7 @@ class StageOfDay:
     sentence: str
     gates: tuple[Mapping[str, Any], ...]
     fired: pd.DataFrame
+    on_the_days: bool = False
 
 
 def stages_of(
@@ -107,6 +110,27 @@ def stage_gates(stages: Sequence[StageOfDay]) -> list[tuple[str, Table]]:
     return [(s.stage, gate_table(s.gates)) for s in stages if s.ran]
 
 
+def without_stage(fired: pd.DataFrame, stages: Sequence[StageOfDay]) -> str:
+    """Why A/B alerts of the day's own feeds stand beside stages that did not run; empty where a stage accounts for them.
+
+    Args:
+        fired: every alert of the day: gate, who.
+        stages: the A/B stages, whose own alerts are among them.
+    """
+    own = {
+        gate
+        for gate, who in zip(fired["gate"], fired["who"], strict=True)
+        if gate.startswith(_SAFETY) and not str(who).startswith(STAGES)
+    }
+    if not own or any(stage.on_the_days for stage in stages):
+        return ""
+    return (
+        f"The alerts of {', '.join(sorted(own))} above are of arm B in the day's own feeds, and no stage is recorded that ran "
+        "on them: both arms quoted without a stage, or it ran in another workspace. So nothing here takes arm B back, and B "
+        "against A (slippage, regression of the tick's p95) is not judged."
+    )
+
+
 def _stage_of(
     ws: Path,
     stage: str,
@@ -130,9 +154,8 @@ def _stage_of(
     fired = _fired(stage, loaded, book, None if own else _TIMELINE_ONLY)
     first, last = loaded.of_day(loaded.ticks)["ts"].agg(["min", "max"])
     sentence = str(record.data.get("facts", {}).get("sentence") or "It left no verdict.")
-    return StageOfDay(
-        stage, f"{first:%H:%M} to {last:%H:%M}", record.status, sentence, tuple(record.gates), fired
-    )
+    ran = f"{first:%H:%M} to {last:%H:%M}"
+    return StageOfDay(stage, ran, record.status, sentence, tuple(record.gates), fired, on_the_days=not own)
 
 
 def _feeds(ws: Path, stage: str, record: Recorded) -> Path:
@@ -149,7 +172,7 @@ def _fired(stage: str, day: Day, book: GateBook, only: frozenset[str] | None) ->
     gates = [
         gate
         for gate in book.step(stage)
-        if gate.id.startswith("ab.safety.") and (only is None or gate.metric in only)
+        if gate.id.startswith(_SAFETY) and (only is None or gate.metric in only)
     ]
     floor_ms = next((gate.floor_ms for gate in gates if gate.metric == "tick_p95_regression_pct"), 0.0)
     minutes = minute_series(day.ticks, day.fills)

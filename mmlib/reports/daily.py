@@ -14,7 +14,7 @@ from mmlib.ops.daily import DailySummary
 from mmlib.ops.facts import week_name
 from mmlib.ops.rules import absences
 from mmlib.reports.ab import ARM_COLUMNS
-from mmlib.reports.ab_of_day import StageOfDay, stage_gates, stages_table
+from mmlib.reports.ab_of_day import StageOfDay, stage_gates, stages_table, without_stage
 from mmlib.reports.beside import Beside, beside_text, compared, compared_table
 from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
 from mmlib.reports.stages import stage_table
@@ -118,6 +118,7 @@ def daily(
         fired=_fired(s.fired),
         ab=stages_table(stages),
         stage_gates=stage_gates(stages),
+        without_stage=without_stage(s.fired, stages),
         uptime=frame_table(s.uptime, {**WHO, **UPTIME}),
         stages=stage_table(s.stages),
         cache=frame_table(s.cache, {**WHO, **CACHE}),
