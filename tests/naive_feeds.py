@@ -49,7 +49,7 @@ def accepts(kind: str, line: str) -> bool:
         row = json.loads(line, parse_constant=_refuse)
     except ValueError:
         return False
-    if not isinstance(row, dict) or type(row.get("schema")) is not int or row["schema"] != 1:
+    if not isinstance(row, dict) or row.get("schema") != 1 or not _whole(row["schema"]):
         return False
     symbol = row.get("symbol")
     if not isinstance(symbol, str) or not 1 <= len(symbol) <= 64 or row.get("arm") not in ("A", "B"):
@@ -66,9 +66,9 @@ def _tick(row: dict[str, Any]) -> bool:
     return (
         (row.get("scheduled_ts") is None or _time(row["scheduled_ts"]))
         and all(isinstance(row.get(name), bool) for name in flags)
-        and type(row.get("guard_level")) is int
+        and _whole(row.get("guard_level"))
         and row["guard_level"] in (0, 1, 2)
-        and type(row.get("errors")) is int
+        and _whole(row.get("errors"))
         and 0 <= row["errors"] < 2**32
     )
 
@@ -77,9 +77,14 @@ def _fill(row: dict[str, Any]) -> bool:
     return (
         row.get("side") in ("buy", "sell")
         and row.get("liquidity") in ("maker", "taker")
-        and type(row.get("fill_id")) in (int, str)
-        and type(row.get("order_id")) in (int, str, type(None))
+        and (isinstance(row.get("fill_id"), str) or _whole(row.get("fill_id")))
+        and (row.get("order_id") is None or isinstance(row["order_id"], str) or _whole(row["order_id"]))
     )
+
+
+def _whole(value: Any) -> bool:
+    """A whole number as JSON Schema has it, where 1.0 is one."""
+    return type(value) is int or (type(value) is float and value.is_integer())
 
 
 def _number(value: Any, name: str, needed: bool) -> bool:
