@@ -147,7 +147,7 @@ def test_a_session_is_as_large_in_its_last_minutes_as_in_its_first(
     weighed = Weighed()
     with fast_time(monkeypatch, 60.0, START_NS), loopback(rate_per_s=10.0) as host:
         uri = LiveUri("binanceusdm", host.url, tmp_path / "raw.gz").text()
-        spec = SessionSpec(uri, SYMBOLS, ARMS, 540.0, seed=3)
+        spec = SessionSpec(uri, SYMBOLS, ARMS, 300.0, seed=3)
         run_live(spec, config, tmp_path / "feeds", watch=lambda _loop: [weighed])
     first, *_, last = weighed.sizes[1:]
     assert last[0] < 1.2 * first[0]  # the books breathe,
