@@ -370,7 +370,7 @@ def test_a_profile_or_the_command_line_names_the_treatment_of_the_stages(ws: Pat
 def test_jobs_done_elsewhere_come_to_the_same(way: str) -> None:
     jobs = [4.0, 9.0, 16.0]
     if way == "processes":
-        assert farm.collect(farm.processes(2), math.sqrt, jobs, "roots") == [2.0, 3.0, 4.0]
+        assert list(farm.collect(farm.processes(2), math.sqrt, jobs, "roots")) == [2.0, 3.0, 4.0]
         return
     from distributed import LocalCluster
 
@@ -380,5 +380,5 @@ def test_jobs_done_elsewhere_come_to_the_same(way: str) -> None:
         ) as there,
         farm.open_farm(scheduler=there.scheduler_address) as cluster,
     ):
-        got = farm.collect(cluster, math.sqrt, jobs, "roots")
+        got = list(farm.collect(cluster, math.sqrt, jobs, "roots"))
     assert got == [2.0, 3.0, 4.0]
