@@ -36,8 +36,7 @@ make_environment() {
     stamp=$(environment_stamp "$python")
     echo "Making .venv with $("$python" --version) from ci/requirements.lock ..." >&2
     "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r ci/requirements.lock
-    .venv/bin/python -m compileall -qq -j 0 .venv/lib || true # on all cores; pip would do it on one
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r ci/requirements.lock
     .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
     echo "$stamp" >.venv/.made-from
 }
