@@ -7,7 +7,7 @@ import io
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +27,7 @@ from mmlib.metrics.grid import SECOND_NS, Grid, groups, ns
 from mmlib.metrics.intervals import NO_TICKS, OF_FILLS, Whole, asked_ns, interval_frame, nonfinite_values
 from mmlib.metrics.kept import Source, reduced, save
 from mmlib.metrics.passing import Passing
-from mmlib.metrics.slices import Pair, Slice, plan
+from mmlib.metrics.slices import Pair, plan
 from mmlib.metrics.ticks import Ticks, convert_files, open_ticks
 
 SCHEMA_VERSION = 1
@@ -107,13 +107,9 @@ def build_dataset(
         for last_try in (False, True):
             ticks = open_ticks(feeds_dir, start, end, home, work, progress, onlooker)
             grid = _grid(ticks, fills.frame, start, end, step_ns)
-            pairs = sorted({*ticks.pairs, *by_pair})
-            questions = [asked.get(pair, np.empty(0, np.int64)) for pair in pairs]
-            slices = plan(ticks.files, pairs, grid, *limits, questions)
+            whole = Whole(sorted({*ticks.pairs, *by_pair}), grid)
             try:
-                whole, sources = _reduce(
-                    slices, ticks, Whole(pairs, grid), work, progress, keep=cache_dir is not None
-                )
+                sources = _reduce(ticks, whole, asked, limits, work, progress, keep=cache_dir is not None)
                 break
             except (OSError, pa.ArrowException) as exc:
                 if last_try:
@@ -143,9 +139,18 @@ def _onlooker(
 
 
 def _reduce(
-    slices: Sequence[Slice], ticks: Ticks, whole: Whole, work: Farm, progress: Progress | None, *, keep: bool
-) -> tuple[Whole, dict[Source, int]]:
-    """What the slices come to, put into ``whole``, and how many came whence."""
+    ticks: Ticks,
+    whole: Whole,
+    asked: Mapping[Pair, np.ndarray],
+    limits: tuple[int, int],
+    work: Farm,
+    progress: Progress | None,
+    *,
+    keep: bool,
+) -> dict[Source, int]:
+    """Put what the slices of the ticks come to into ``whole``; how many came whence."""
+    questions = [asked.get(pair, np.empty(0, np.int64)) for pair in whole.pairs]
+    slices = plan(ticks.files, whole.pairs, whole.grid, *limits, questions)
     missing = [task for task in slices if not ticks.has_passed(task)]
     rest = collect(work, partial(reduced, keep=keep), missing, "slices of the ticks", progress)
     sources: Counter[Source] = Counter()
@@ -159,7 +164,7 @@ def _reduce(
             found, source = next(rest)
         whole.add(found)
         sources[source] += 1
-    return whole, dict(sources)
+    return dict(sources)
 
 
 def _limits(start: datetime | None, end: datetime | None) -> tuple[int, int]:

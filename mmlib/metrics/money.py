@@ -92,7 +92,7 @@ def money_sums(
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
     """The amounts of ``money_sums`` with their ratios beside them."""
     notional = table["notional"].to_numpy(np.float64)
-    result = table.copy()
+    result = table.copy(deep=False)  # pandas copies what is changed, and nothing else
     amounts = ("gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl")
     names = ("gross_bps", "slippage_bps", "fees_bps", "inventory_bps", "net_bps")
     for amount, name in zip(amounts, names, strict=True):
