@@ -43,6 +43,7 @@ def open_writer(path: Path, kind: Kind) -> pq.ParquetWriter:
         column_encoding=encoding,
         write_statistics=["ts", *texts],
         write_page_checksum=True,
+        write_batch_size=ROW_GROUP,  # a fifth less time than by a thousand values, and nothing else depends on it
     )
 
 
