@@ -47,8 +47,12 @@ def shipped_dir(name: str) -> Path:
     )
 
 
-def write_atomic(path: Path, data: str | bytes) -> Path:
+def write_atomic(path: Path, data: str | bytes, *, sync: bool = True) -> Path:
     """Write through a temporary file in the same directory, fsync, rename; parents are made.
+
+    Args:
+        path, data: what is written where. sync: False for what can be made again and whose reader checks it, such as a cache:
+            after a power cut the file may be damaged.
 
     Raises:
         UserError: the place cannot be written.
@@ -63,7 +67,8 @@ def write_atomic(path: Path, data: str | bytes) -> Path:
         with os.fdopen(fd, "wb") as handle:
             handle.write(raw)
             handle.flush()
-            os.fsync(handle.fileno())
+            if sync:
+                os.fsync(handle.fileno())
         Path(tmp).chmod(0o644)
         Path(tmp).replace(path)
     except OSError as exc:

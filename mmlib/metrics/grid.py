@@ -15,7 +15,7 @@ SECOND_NS = 1_000_000_000
 
 def ns(times: pd.Series) -> np.ndarray:
     """``int64[n]`` nanoseconds since 1970 of an aware time column."""
-    return np.asarray(times.dt.as_unit("ns").astype("int64"))
+    return np.asarray(pd.DatetimeIndex(times).as_unit("ns").asi8)
 
 
 def utc(ts_ns: np.ndarray) -> pd.DatetimeIndex:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import io
 import zipfile
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -60,9 +60,9 @@ def save(task: Slice, partial: Partial) -> None:
     if place is None:
         return
     buffer = io.BytesIO()
-    np.savez(buffer, **asdict(partial))
+    np.savez(buffer, **{one.name: getattr(partial, one.name) for one in fields(Partial)})
     with contextlib.suppress(OSError, UserError):
-        write_atomic(place, buffer.getvalue())
+        write_atomic(place, buffer.getvalue(), sync=False)
         held = sorted(worked_out(task.files[0]), key=lambda path: path.stat().st_mtime_ns)
         for old in held[:-MOST]:
             old.unlink(missing_ok=True)
