@@ -15,7 +15,7 @@ from isal import isal_zlib
 
 from mmlib.core.words import SLACK
 
-BLOCK = 1 << 24
+BLOCK = 3 << 22
 """Bytes of a block, unless a line is longer; enough to make a row group, and few enough to hold several of them."""
 LONGEST = 1 << 24
 """Bytes of the longest line that is read; what is longer is no tick or fill, and only its beginning is kept."""
