@@ -1,8 +1,7 @@
 """Where the fields of a line end: the places of its commas and of its line break, sixty-four bytes at a time.
 
-A decoder that finds the end of a field by reading it can't begin the next one before, so that the processor waits most of the
-time. With the places known beforehand it works on several fields at once; whether a field really ends there is looked at
-when it was read, and a comma within a text is thus found out.
+While they are looked for, the memory of the lines behind is fetched; then each field begins where a comma says so, and whether
+the one before really ends there is looked at when it was read: a comma within a text is thus found out.
 
 Source: G. Langdale and D. Lemire, "Parsing Gigabytes of JSON per Second" (The VLDB Journal, 2019), its first stage.
 Oracle: ``plain_separators``.
