@@ -351,15 +351,6 @@ def decode_lines(buf, n, fields, texts, columns):
 
 
 @jit_borrowing
-def count_breaks(buf, n):
-    """How many of the first ``n`` bytes are line breaks."""
-    found = 0
-    for k in range(n):
-        found += buf[k] == _BREAK
-    return found
-
-
-@jit_borrowing
 def gather(buf, begin, end, out):
     """Write the texts from ``begin[k]`` to ``end[k]`` (int64) behind each other into ``out`` (uint8)."""
     at = 0

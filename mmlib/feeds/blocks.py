@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from mmlib.feeds.careful import CUT_SHORT, BadLine
 from mmlib.feeds.columns import empty_frame, table_frame
-from mmlib.feeds.decode import decode
+from mmlib.feeds.decode import decode_all
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import FeedStream
 
@@ -42,13 +43,12 @@ def read_blocks(source: Path | BinaryIO, kind: Kind, block_bytes: int = BLOCK_BY
     before = 0  # lines of the blocks before
     torn = False
     stream = FeedStream(source, block_bytes)
-    for raw in stream:
-        found = decode(kind, raw)
+    for found in itertools.chain.from_iterable(decode_all(kind, raw) for raw in stream):
         frame = table_frame(kind, found.table)
         frame["_line"] += before
-        bad = [replace(entry, line=entry.line + before) for entry in found.bad]
+        bad = [BadLine(entry.line + before, entry.reason, entry.text) for entry in found.bad]
         yield Block(frame, bad, len(frame) + len(bad))
         before += found.lines
-        torn = raw.torn
+        torn = found.torn
     if stream.broken and not torn:
         yield Block(empty_frame(kind), [BadLine(before + 1, f"{stream.broken}{CUT_SHORT}", "")], 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from mmlib.core.feedline import Columns, watch
 from mmlib.feeds.careful import BadLine
 from mmlib.feeds.columns import pairs_of
-from mmlib.feeds.decode import Decoded, decode
+from mmlib.feeds.decode import Decoded, decode, decode_all
 from mmlib.feeds.order import DUPLICATE, FEW, KEYS, ROW_GROUP, FewRows, Ordering, open_writer
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block, FeedStream
@@ -102,7 +102,7 @@ def convert(
             if newest:
                 found.unfinished = True
             else:
-                _keep(kept, found, path.name, BadLine(found.lines, stream.broken, ""))
+                _keep(kept, found, path.name, [BadLine(found.lines, stream.broken, "")])
         found.size, found.crc32, found.broken = stream.size, stream.crc32, stream.broken
         repeated = groups.repeated()
         again = found.out_of_order > 0 or repeated
@@ -126,25 +126,33 @@ def _parts(
 
     A table may be looked at until the next one is asked for.
     """
-    for block, part in _decoded(kind, stream):
-        for one in part.bad:
-            if block.torn and newest and one.line == part.lines:
+    for block, whole in _decoded(kind, stream):
+        tables = []
+        for part in decode_all(kind, block) if whole is None else (whole,):
+            if newest and part.torn and part.bad and part.bad[-1].line == part.lines:
+                part.bad.pop()
                 found.unfinished = True
-            else:
-                _keep(kept, found, source, replace(one, line=one.line + found.lines))
-        table, before = part.table, found.lines
-        found.lines += part.lines
-        found.rows += len(table)
-        if len(table):
-            place = table.schema.get_field_index("line")
-            lines_of_file = pc.add(table.column("line"), before)
-            yield table.set_column(place, table.schema.field(place), lines_of_file)
+            _keep(kept, found, source, part.bad, before=found.lines)
+            if len(part.table):
+                tables.append(_numbered(part.table, found.lines))
+            found.lines += part.lines
+            found.rows += len(part.table)
+        if len(tables) == 1:
+            yield tables[0]
+        elif tables:
+            yield pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
-def _decoded(kind: Kind, stream: FeedStream) -> Iterator[tuple[Block, Decoded]]:
-    """Blocks and what they hold, in order, read by one thread and decoded by as many as there are processors."""
+def _numbered(table: pa.Table, before: int) -> pa.Table:
+    """The rows with numbers of lines that count from the top of the file."""
+    place = table.schema.get_field_index("line")
+    return table.set_column(place, table.schema.field(place), pc.add(table.column("line"), before))
+
+
+def _decoded(kind: Kind, stream: FeedStream) -> Iterator[tuple[Block, Decoded | None]]:
+    """Blocks and what ``decode`` gives of them, in order, read by one thread and decoded by as many as there are processors."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    ahead: deque[tuple[Block, Future[Decoded]]] = deque()
+    ahead: deque[tuple[Block, Future[Decoded | None]]] = deque()
     free: list[Columns | None] = []
     blocks: Iterator[Block | None] = iter(stream)
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(workers, "feed") as pool:
@@ -157,7 +165,7 @@ def _decoded(kind: Kind, stream: FeedStream) -> Iterator[tuple[Block, Decoded]]:
                 part = result.result()
                 yield first, part
                 stream.take_back(first)
-                free.append(part.room)
+                free.append(part.room if part is not None else None)
         while ahead:
             first, result = ahead.popleft()
             yield first, result.result()
@@ -267,12 +275,14 @@ def lines_at(path: Path, numbers: np.ndarray) -> Iterator[tuple[int, str]]:
         first += len(ends)
 
 
-def _keep(kept: IO[bytes], found: Found, source: str, one: BadLine) -> None:
-    found.refuse(one.reason)
-    kept.write(quarantine_record(source, one))
+def _keep(kept: IO[bytes], found: Found, source: str, bad: Sequence[BadLine], before: int = 0) -> None:
+    """Count bad lines and write them to the quarantine; their numbers count from behind line ``before`` of the file."""
+    for reason, n in Counter(one.reason for one in bad).items():
+        found.refuse(reason, n)
+    kept.writelines(quarantine_record(source, one, before) for one in bad)
 
 
-def quarantine_record(source: str, one: BadLine) -> bytes:
-    """One line of a quarantine file: file, line, reason, text."""
-    record = {"file": source, "line": one.line, "reason": one.reason, "text": one.text}
+def quarantine_record(source: str, one: BadLine, before: int = 0) -> bytes:
+    """One line of a quarantine file: file, line (its number counts from behind line ``before``), reason, text."""
+    record = {"file": source, "line": before + one.line, "reason": one.reason, "text": one.text}
     return orjson.dumps(record, None, orjson.OPT_APPEND_NEWLINE)

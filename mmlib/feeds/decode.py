@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,7 +21,6 @@ from mmlib.core.feedline import (
     TIME,
     Columns,
     Fields,
-    count_breaks,
     decode_lines,
     gather,
 )
@@ -54,6 +54,8 @@ _TEXTS = 1024  # different ones that a block may hold; lines with more are looke
 _LARGEST = float(np.finfo(np.float64).max)
 _SMALLEST = float(np.nextafter(0.0, 1.0))
 _ODD = 1024  # lines set aside for which there is room at first
+_MOST_ODD = 1 << 14  # of which each may become objects of a kilobyte or two, in every block that is in work
+_SHARE = 8  # pieces of a block with more of them
 
 
 @cache
@@ -73,17 +75,18 @@ class Decoded:
 
     Attributes:
         table: rows, see ``arrow_schema``. bad: bad lines. lines: how many the block has; numbers count from 1 in the block.
-        room: the memory of the table's columns.
+        torn: the file ends in the last line, without a line break. room: the memory of the table's columns.
     """
 
     table: pa.Table
     bad: list[BadLine]
     lines: int
+    torn: bool = False
     room: Columns | None = None
 
 
-def decode(kind: Kind, block: Block, room: Columns | None = None) -> Decoded:
-    """Decode the lines of a block.
+def decode(kind: Kind, block: Block, room: Columns | None = None) -> Decoded | None:
+    """Decode the lines of a block; None when too many have to be looked at one by one; see ``decode_all``.
 
     Args:
         kind: ticks or fills. block: the lines.
@@ -92,7 +95,7 @@ def decode(kind: Kind, block: Block, room: Columns | None = None) -> Decoded:
     if block.too_long:
         start = bytes(block.buf[: block.n - 1]).decode("utf-8", "replace")
         reason = f"longer than {stream.LONGEST >> 20} MiB; only its beginning is kept"
-        return Decoded(arrow_schema(kind).empty_table(), [BadLine(1, reason, start)], 1, room)
+        return Decoded(arrow_schema(kind).empty_table(), [BadLine(1, reason, start)], 1, room=room)
     fields = _fields(kind)
     scratch = np.empty(ROOM, np.int64)
     fields, texts = fields._replace(order=fields.order.copy(), places=scratch), _texts(kind)
@@ -100,17 +103,29 @@ def decode(kind: Kind, block: Block, room: Columns | None = None) -> Decoded:
     columns = room if room is not None and len(room.line) >= most else _room(kind, most)
     lines, rows, n_odd = decode_lines(block.buf, block.n, fields, texts, columns)
     if lines < 0:
-        columns = columns._replace(odd=np.empty((int(count_breaks(block.buf, block.n)), 3), np.int64))
+        columns = columns._replace(odd=np.empty((_MOST_ODD, 3), np.int64))
         lines, rows, n_odd = decode_lines(block.buf, block.n, fields, texts, columns)
+        if lines < 0:
+            return None
     table = _table(kind, block.buf, columns, texts, rows)
     if n_odd == 0:
-        return Decoded(table, [], lines, columns)
+        return Decoded(table, [], lines, block.torn, columns)
     good, bad = _careful(kind, block, columns.odd[:n_odd], lines)
     if good:
         more = _rows_table(kind, good)
         table = pa.concat_tables([table.unify_dictionaries(), more]).unify_dictionaries().combine_chunks()
         table = table.take(np.argsort(table.column("line").to_numpy(), kind="stable"))
-    return Decoded(table, bad, lines, columns)
+    return Decoded(table, bad, lines, block.torn, columns)
+
+
+def decode_all(kind: Kind, block: Block) -> Iterator[Decoded]:
+    """Decode the lines of a block, whatever they are: in pieces where bad lines would need too much memory all at once."""
+    whole = decode(kind, block)
+    if whole is not None:
+        yield whole
+        return
+    for piece in block.pieces(block.n // _SHARE):
+        yield from decode_all(kind, piece)
 
 
 def _careful(
@@ -120,7 +135,7 @@ def _careful(
     good: list[dict[str, Any]] = []
     bad: list[BadLine] = []
     data = block.buf[: block.n].tobytes()
-    for number, begin, _ in odd.tolist():
+    for number, begin in zip(odd[:, 0].tolist(), odd[:, 1].tolist(), strict=True):
         raw = data[begin : data.index(b"\n", begin)]
         found = judge(kind, raw, number + 1, torn=block.torn and number == lines - 1)
         if isinstance(found, BadLine):

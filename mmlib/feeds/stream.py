@@ -48,6 +48,18 @@ class Block:
         """Bytes of the lines."""
         return len(self.buf) - SLACK
 
+    def pieces(self, size: int) -> Iterator[Block]:
+        """Copies of the lines, as blocks of at most ``size`` bytes, or of one line that is longer."""
+        begin = 0
+        while begin < self.n:
+            end = _behind_last_break(self.buf, begin, min(begin + size, self.n))
+            if not end:
+                end = begin + int(np.argmax(self.buf[begin : self.n] == _BREAK)) + 1
+            buf = np.zeros(end - begin + SLACK, np.uint8)
+            buf[:-SLACK] = self.buf[begin:end]
+            yield Block(buf, self.torn and end == self.n)
+            begin = end
+
 
 class _Counted(io.RawIOBase):
     """A file that is read once, and the CRC-32 and size of what was read."""
