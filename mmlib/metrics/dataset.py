@@ -23,8 +23,8 @@ from mmlib.feeds.cache import sweep
 from mmlib.feeds.reader import Feed, file_span, read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar
 from mmlib.metrics.farm import Farm, Progress, collect, threads
-from mmlib.metrics.grid import SECOND_NS, Grid, groups, ns
-from mmlib.metrics.intervals import NO_TICKS, OF_FILLS, Whole, asked_ns, interval_frame, nonfinite_values
+from mmlib.metrics.grid import SECOND_NS, Grid, ns
+from mmlib.metrics.intervals import NO_TICKS, Whole, asked_ns, fills_by_pair, interval_frame, nonfinite_values
 from mmlib.metrics.kept import Source, reduced, save
 from mmlib.metrics.passing import Passing
 from mmlib.metrics.slices import Pair, plan
@@ -99,9 +99,9 @@ def build_dataset(
         fills = read_feeds(
             feeds_dir, "fills", start=start, end=end, quarantine_dir=quarantine_dir, cache_dir=home
         )
-        by_pair = {(symbol, arm): part[list(OF_FILLS)] for symbol, arm, (part,) in groups(fills.frame)}
+        by_pair = fills_by_pair(fills.frame)
         fills = replace(fills, frame=fills.frame[["ts"]])
-        asked = {pair: asked_ns(part) for pair, part in by_pair.items()}
+        asked = {pair: asked_ns(part.deals) for pair, part in by_pair.items()}
         limits = _limits(start, end)
         onlooker = partial(_onlooker, asked=asked, step_ns=step_ns, limits=limits)
         for last_try in (False, True):
@@ -227,7 +227,7 @@ def _summary(
     intervals: pd.DataFrame, grid: Grid, ticks: Ticks, fills: Feed, feeds_dir: Path
 ) -> dict[str, Any]:
     sidecar = read_sidecar(feeds_dir)
-    present = intervals[intervals["reason"] != NO_TICKS]
+    present = _present(intervals)
     kept = int((present["reason"] == "").sum())
     return {
         "from": None,
@@ -245,7 +245,7 @@ def _summary(
         "intervals_kept": kept,
         "intervals_filtered": len(present) - kept,
         "intervals_without_ticks": len(intervals) - len(present),
-        "ticks": int(present["n_ticks"].sum()) if len(present) else 0,
+        "ticks": int(intervals["n_ticks"].sum()) if len(present) else 0,
         "fills": len(fills.frame),
         "quarantined_lines": ticks.quarantined + len(fills.quarantine),
         "duplicate_lines": ticks.duplicates
@@ -265,11 +265,16 @@ def valid_hours(intervals: pd.DataFrame, step_ns: int) -> float:
     An interval of a symbol is valid when at least one arm had ticks in it and every arm that had was kept; arms that
     take turns thus lose nothing, and one broken arm spoils the interval.
     """
-    present = intervals[intervals["reason"] != NO_TICKS]
+    present = _present(intervals)
     if len(present) == 0:
         return 0.0
     good = (present["reason"] == "").groupby([present["symbol"], present["ts"]]).all()
     return float(good.groupby(level="symbol").sum().min()) * step_ns / SECOND_NS / 3600.0
+
+
+def _present(intervals: pd.DataFrame) -> pd.DataFrame:
+    """Names and reasons of the intervals with ticks."""
+    return intervals[["ts", "symbol", "arm", "reason"]][intervals["reason"] != NO_TICKS]
 
 
 def _bounds(grid: Grid, start: datetime | None, end: datetime | None) -> tuple[str | None, str | None]:

@@ -116,18 +116,17 @@ class Bins:
         index, number = self.index[kept], values[kept]
         order = np.lexsort((number, index))
         n = np.bincount(index, minlength=self.size)
-        ends = np.cumsum(n)
-        ranks = {count: rank(q, count) for count in np.unique(n).tolist() if count}
+        counts, which = np.unique(n, return_inverse=True)
+        ranks = np.array([rank(q, count) if count else 0 for count in counts.tolist()])
+        chosen = np.cumsum(n) - n + ranks[which] - 1
         result = np.full(self.size, np.nan)
-        for count, k in ranks.items():
-            chosen = np.flatnonzero(n == count)
-            result[chosen] = number[order[ends[chosen] - count + k - 1]]
+        result[n > 0] = number[order[chosen[n > 0]]]
         return result
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Quotient, NaN where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator != 0)
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray, scale: float = 1.0) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,10 @@ import pandas as pd
 from mmlib.core import tickbins as tb
 from mmlib.core.histogram import SIZE, bucket_index
 from mmlib.feeds.columns import empty_frame
-from mmlib.metrics.grid import SECOND_NS, Bins, Grid, ns, ratio, utc
+from mmlib.metrics.grid import SECOND_NS, Bins, Grid, ratio, utc
 from mmlib.metrics.latency import STAGE_COLUMNS
-from mmlib.metrics.ledger import Ledger, ledger_of
-from mmlib.metrics.money import Markouts, money_sums, with_ratios
+from mmlib.metrics.ledger import Deals, Ledger, Marks, ledger_of
+from mmlib.metrics.money import Markouts, money_ratios, money_sums
 from mmlib.metrics.slices import Pair, Partial
 
 MAX_P95_MS = 1000.0  # of tick_total; slower intervals are not the bot's normal life
@@ -41,11 +42,29 @@ MARKOUTS = tuple(f"markout_{horizon}s_bps" for horizon in HORIZONS_S)
 OPTIONAL = ("volatility_bps", "rss_mb", "inventory_mean", *MARKOUTS)
 """May be missing: too few mids, a bot that does not report them, no tick soon enough after the fills."""
 
-OF_FILLS = (
-    *("ts", "side", "price", "qty", "fee", "mid_at_quote", "mid_at_fill", "liquidity"),
-    *("queue_ahead_qty", "latency_ms"),
-)
-"""Columns of the fills that intervals depend on."""
+
+class Fills(NamedTuple):
+    """Fills of one symbol and arm in time order, and ``float64[f]``, NaN where unknown."""
+
+    deals: Deals
+    queue_ahead_qty: np.ndarray
+    latency_ms: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Fills:
+        """The rows of a feed frame."""
+        return cls(Deals.of(frame), *(frame[name].to_numpy(np.float64) for name in cls._fields[1:]))
+
+    def take(self, rows: np.ndarray) -> Fills:
+        """Those of ``int64[k]`` rows."""
+        return Fills(self.deals.take(rows), self.queue_ahead_qty[rows], self.latency_ms[rows])
+
+
+def fills_by_pair(frame: pd.DataFrame) -> dict[Pair, Fills]:
+    """The fills of each symbol and arm of a feed frame."""
+    every = Fills.of(frame)
+    rows: Any = frame.groupby(["symbol", "arm"], observed=True).indices
+    return {(str(symbol), str(arm)): every.take(some) for (symbol, arm), some in rows.items()}
 
 
 class Whole:
@@ -105,8 +124,8 @@ class Whole:
         middle = np.searchsorted(below, [(below[-1] + 1) // 2, below[-1] // 2 + 1])
         return float((total[middle] / n[middle]).mean())
 
-    def ticks(self, k: int) -> pd.DataFrame:
-        """The few ticks of a pair that the money of its fills depends on: ts, mid, inventory.
+    def ticks(self, k: int) -> Marks:
+        """The few ticks of a pair that the money of its fills depends on.
 
         These are the last one with a mid of each interval, the last ones before each fill and the markout's horizons, and the
         first ones with an inventory, which decide the opening position. Between two fills the position does not change,
@@ -121,7 +140,7 @@ class Whole:
         order = np.argsort(ts_ns, kind="stable")
         mid = np.concatenate([np.full(len(known[0]), np.nan), marks[1][kept]])
         inventory = np.concatenate([known[1], np.full(len(mark_ns), np.nan)])
-        return pd.DataFrame({"ts": utc(ts_ns[order]), "mid": mid[order], "inventory": inventory[order]})
+        return Marks(ts_ns[order], mid[order], inventory[order])
 
 
 _NOTHING = (np.empty(0, np.int64), np.empty(0))
@@ -142,19 +161,17 @@ def _marks(partial: Partial, k: int, *, first: bool) -> tuple[np.ndarray, np.nda
     return times[kept], mids[kept]
 
 
-def asked_ns(fills: pd.DataFrame | None) -> np.ndarray:
+def asked_ns(fills: Deals) -> np.ndarray:
     """Times at which the mid must be known for the fills of one symbol and arm, ``int64[n]`` rising, ns."""
-    if fills is None:
-        return np.empty(0, np.int64)
-    ts_ns = ns(fills["ts"])
+    ts_ns = fills.ts_ns
     return np.unique(np.concatenate([ts_ns - 1, *(ts_ns + h * SECOND_NS for h in HORIZONS_S)]))
 
 
-def interval_frame(whole: Whole, fills: Mapping[Pair, pd.DataFrame]) -> pd.DataFrame:
+def interval_frame(whole: Whole, fills: Mapping[Pair, Fills]) -> pd.DataFrame:
     """Every interval of the grid for every symbol and arm that has a tick or a fill.
 
     Args:
-        whole: the ticks, reduced. fills: ``OF_FILLS`` of the feed frame of each symbol and arm, nothing outside the grid.
+        whole: the ticks, reduced. fills: those of each symbol and arm, nothing outside the grid.
 
     Returns:
         ts (start, UTC), symbol, arm, reason ("" when kept, otherwise why it was filtered out), coverage (0..1), n_ticks,
@@ -167,74 +184,59 @@ def interval_frame(whole: Whole, fills: Mapping[Pair, pd.DataFrame]) -> pd.DataF
         return pd.DataFrame(
             {"ts": utc(np.empty(0)), **dict.fromkeys(("symbol", "arm", "reason"), pd.Series(dtype="str"))}
         )
-    none = empty_frame("fills")
-    columns: dict[str, np.ndarray] = {}
-    for place, k in enumerate(held):
-        for name, values in _columns(whole, k, fills.get(whole.pairs[k], none)).items():
-            if name not in columns:
-                columns[name] = np.empty((grid.size, len(held)), values.dtype)
-            columns[name][:, place] = values
+    none = Fills.of(empty_frame("fills"))
+    of_fills = [_fill_columns(whole, k, fills.get(whole.pairs[k], none)) for k in held]
+    columns = _tick_columns(whole, held)
+    columns |= {name: np.stack([one[name] for one in of_fills]) for name in of_fills[0]}
     labels = {
         "ts": utc(np.repeat(grid.starts, len(held))),
-        "symbol": np.tile([whole.pairs[k][0] for k in held], grid.size),
-        "arm": np.tile([whole.pairs[k][1] for k in held], grid.size),
+        **{
+            name: _repeated([whole.pairs[k][which] for k in held], grid.size)
+            for which, name in enumerate(("symbol", "arm"))
+        },
     }
-    flat = {name: values.ravel() for name, values in columns.items()}
-    frame = with_ratios(pd.DataFrame(labels | flat, copy=False))
-    frame = frame[[name for name in frame.columns if name not in MARKOUTS] + list(MARKOUTS)]
-    frame.insert(3, "reason", reasons(frame))
-    return frame
+    flat = {name: values.T.ravel() for name, values in columns.items()}
+    markouts = {name: flat.pop(name) for name in MARKOUTS}
+    flat |= money_ratios(flat)
+    del flat["priced_notional"]
+    return pd.DataFrame(labels | {"reason": reasons(flat)} | flat | markouts, copy=False)
 
 
-def reasons(frame: pd.DataFrame) -> pd.Series:
+def reasons(columns: Mapping[str, np.ndarray]) -> Any:
     """Why each interval is filtered out, the first rule that applies; "" when it is kept."""
-    finite = np.isfinite(frame[list(REQUIRED)].to_numpy(np.float64))
-    bad_name = np.array(REQUIRED)[np.argmin(finite, axis=1)]
     rules = [
-        (frame["n_ticks"].to_numpy() == 0, NO_TICKS),
-        (frame["coverage"].to_numpy() < MIN_COVERAGE, f"coverage below {MIN_COVERAGE:g}"),
-        (~finite.all(axis=1), np.char.add("not finite: ", bad_name)),
-        (frame["tick_total_p95_ms"].to_numpy() > MAX_P95_MS, f"tick_total p95 above {MAX_P95_MS:g} ms"),
-        (frame["hit_ratio"].to_numpy() < MIN_HIT_RATIO, f"hit ratio below {MIN_HIT_RATIO:g}"),
+        (columns["n_ticks"] == 0, NO_TICKS),
+        (columns["coverage"] < MIN_COVERAGE, f"coverage below {MIN_COVERAGE:g}"),
+        *((~np.isfinite(columns[name]), f"not finite: {name}") for name in REQUIRED),
+        (columns["tick_total_p95_ms"] > MAX_P95_MS, f"tick_total p95 above {MAX_P95_MS:g} ms"),
+        (columns["hit_ratio"] < MIN_HIT_RATIO, f"hit ratio below {MIN_HIT_RATIO:g}"),
     ]
-    result = np.full(len(frame), "", dtype=object)
-    for applies, reason in reversed(rules):
-        result = np.where(applies, reason, result)
-    return pd.Series(result, index=frame.index, dtype="str")
+    number = np.select([applies for applies, _ in rules], np.arange(len(rules)), len(rules))
+    return pd.array([*(reason for _, reason in rules), ""], dtype="str").take(number)
 
 
 def nonfinite_values(frame: pd.DataFrame) -> int:
     """NaN and infinite values in kept intervals, where a number must be: everywhere but in ``OPTIONAL`` columns, and in
     ``WITH_FILLS`` columns only where there are fills."""
-    kept = frame[frame["reason"] == ""]
+    kept = (frame["reason"] == "").to_numpy(np.bool_)
+    with_fills = kept & (frame["n_fills"].to_numpy() > 0)
     count = 0
-    for name in kept.select_dtypes("number").columns:
-        values = kept[name].to_numpy(np.float64)
-        if name in OPTIONAL:
-            count += int(np.isinf(values).sum())
-            continue
-        due = kept["n_fills"].to_numpy() > 0 if name in WITH_FILLS else np.ones(len(kept), dtype=bool)
-        count += int((~np.isfinite(values) & due).sum()) + int((np.isinf(values) & ~due).sum())
+    for name in frame.select_dtypes("number").columns:
+        values = frame[name].to_numpy(np.float64)
+        bad = kept & ~np.isfinite(values)
+        if bad.any():
+            due = with_fills if name in WITH_FILLS else kept & (name not in OPTIONAL)
+            count += int((bad & (due | np.isinf(values))).sum())
     return count
 
 
-def _columns(whole: Whole, k: int, fills: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What is known of each interval of a pair."""
-    grid, ticks = whole.grid, whole.ticks(k)
-    ledger = ledger_of(*whole.pairs[k], ticks, fills)
-    event_bin, fill_bins = grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns)
-    columns = _tick_columns(whole, k) | _fill_columns(fill_bins, fills)
-    columns |= money_sums(ledger, event_bin, fill_bins.index, size=grid.size)
-    return columns | dict(_markouts(ledger, fills, ticks, grid))
-
-
-def _tick_columns(whole: Whole, k: int) -> dict[str, np.ndarray]:
-    counts, sums = whole.counts[k].T, whole.sums[k].T
-    n = counts[tb.N]
-    covered = n * whole.typical_ns(k) / whole.grid.step_ns
-    rss = np.where(np.isneginf(sums[tb.RSS]), np.nan, sums[tb.RSS])
+def _tick_columns(whole: Whole, held: Sequence[int]) -> dict[str, np.ndarray]:
+    """What the ticks of some pairs say of each interval, ``[held, size]``."""
+    counts, sums = np.moveaxis(whole.counts[held], 2, 0), np.moveaxis(whole.sums[held], 2, 0)
+    n, quantile = counts[tb.N], whole.quantile[held]
+    typical = np.array([whole.typical_ns(k) for k in held])
     columns = {
-        "coverage": np.minimum(covered, 1.0),
+        "coverage": np.minimum(n * typical[:, np.newaxis] / whole.grid.step_ns, 1.0),
         "n_ticks": n,
         "hit_ratio": ratio(counts[tb.HIT], n),
         "stale_pct": ratio(counts[tb.STALE], n, 100.0),
@@ -242,13 +244,13 @@ def _tick_columns(whole: Whole, k: int) -> dict[str, np.ndarray]:
     }
     for stage, name in enumerate(STAGE_COLUMNS):
         for which, q in enumerate(tb.QUANTILES):
-            columns[f"{name}_p{100 * q:g}_ms"] = whole.quantile[k, :, stage, which]
+            columns[f"{name}_p{100 * q:g}_ms"] = quantile[:, :, stage, which]
     return columns | {
         "errors": sums[tb.ERRORS],
         "breaker_open_pct": ratio(counts[tb.BREAKER], n, 100.0),
         "guard_soft_pct": ratio(counts[tb.SOFT], n, 100.0),
         "guard_hard_pct": ratio(counts[tb.HARD], n, 100.0),
-        "rss_mb": rss,
+        "rss_mb": np.where(np.isneginf(sums[tb.RSS]), np.nan, sums[tb.RSS]),
         "spread_bps": ratio(sums[tb.SPREAD], counts[tb.N_SPREAD]),
         "mid_last": sums[tb.MID],
         "inventory_mean": ratio(sums[tb.INVENTORY], counts[tb.N_INVENTORY]),
@@ -256,22 +258,30 @@ def _tick_columns(whole: Whole, k: int) -> dict[str, np.ndarray]:
     }
 
 
-def _fill_columns(bins: Bins, fills: pd.DataFrame) -> dict[str, np.ndarray]:
+def _fill_columns(whole: Whole, k: int, fills: Fills) -> dict[str, np.ndarray]:
+    """What the fills of a pair say of each interval, ``[size]``."""
+    grid, ticks = whole.grid, whole.ticks(k)
+    ledger = ledger_of(*whole.pairs[k], ticks, fills.deals)
+    event_bin, bins = grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns)
     return {
-        "queue_ahead_qty": bins.mean(fills["queue_ahead_qty"].to_numpy(np.float64)),
-        "order_latency_p95_ms": bins.quantile(fills["latency_ms"].to_numpy(np.float64), 0.95),
+        "queue_ahead_qty": bins.mean(fills.queue_ahead_qty),
+        "order_latency_p95_ms": bins.quantile(fills.latency_ms, 0.95),
+        **money_sums(ledger, event_bin, bins.index, size=grid.size),
+        **dict(_markouts(ledger, fills.deals, ticks, bins)),
     }
 
 
-def _markouts(
-    ledger: Ledger, fills: pd.DataFrame, ticks: pd.DataFrame, grid: Grid
-) -> Iterator[tuple[str, np.ndarray]]:
+def _markouts(ledger: Ledger, fills: Deals, ticks: Marks, bins: Bins) -> Iterator[tuple[str, np.ndarray]]:
     """Notional-weighted markouts of each interval's fills, see ``money.markouts``."""
-    bins = grid.bins(ledger.fill_ts_ns)
-    of_fills = Markouts(ticks, fills)
+    of_fills = Markouts(ticks.ts_ns, ticks.mid, fills.ts_ns, fills.price, fills.buy)
     for horizon_s, name in zip(HORIZONS_S, MARKOUTS, strict=True):
         value = of_fills.after(horizon_s)
         kept = np.isfinite(value)
         some = Bins(bins.index[kept], bins.size)
         weight = ledger.notional[kept]
         yield name, ratio(some.total(value[kept] * weight), some.total(weight))
+
+
+def _repeated(names: Sequence[str], times: int) -> Any:
+    """A column that holds the names one after the other, again and again."""
+    return pd.array(names, dtype="str").take(np.tile(np.arange(len(names)), times))

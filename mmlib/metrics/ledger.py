@@ -14,6 +14,7 @@ Marks are the mids of the ticks and the mids at the fills, in time order; both c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,46 @@ import pandas as pd
 from mmlib.metrics.grid import groups, ns
 
 _OPENING_TICKS = 61  # ticks whose median decides the opening position
+
+
+class Marks(NamedTuple):
+    """Ticks of one symbol and arm in time order: ``int64[n]``, ns, and ``float64[n]``, NaN where unknown."""
+
+    ts_ns: np.ndarray
+    mid: np.ndarray
+    inventory: np.ndarray
+
+    @classmethod
+    def of(cls, ticks: pd.DataFrame) -> Marks:
+        """The rows of a feed frame."""
+        return cls(ns(ticks["ts"]), *(ticks[name].to_numpy(np.float64) for name in ("mid", "inventory")))
+
+
+class Deals(NamedTuple):
+    """Fills in time order: ``int64[f]``, ns, ``bool[f]`` and ``float64[f]``, a mid NaN where unknown."""
+
+    ts_ns: np.ndarray
+    buy: np.ndarray
+    taker: np.ndarray
+    price: np.ndarray
+    qty: np.ndarray
+    fee: np.ndarray
+    mid_at_quote: np.ndarray
+    mid_at_fill: np.ndarray
+
+    @classmethod
+    def of(cls, fills: pd.DataFrame) -> Deals:
+        """The rows of a feed frame."""
+        return cls(
+            ns(fills["ts"]),
+            (fills["side"] == "buy").to_numpy(np.bool_),
+            (fills["liquidity"] == "taker").to_numpy(np.bool_),
+            *(fills[name].to_numpy(np.float64) for name in cls._fields[3:]),
+        )
+
+    def take(self, rows: np.ndarray) -> Deals:
+        """Those of ``int64[k]`` rows."""
+        return Deals(*(column[rows] for column in self))
 
 
 @dataclass(frozen=True)
@@ -68,29 +109,21 @@ def ledgers(ticks: pd.DataFrame, fills: pd.DataFrame) -> list[Ledger]:
     marks = ticks[
         ["symbol", "arm", "ts", "mid", "inventory"]
     ]  # all that is needed of what may be millions of rows
-    return [ledger_of(symbol, arm, t, f) for symbol, arm, (t, f) in groups(marks, fills)]
+    return [ledger_of(symbol, arm, Marks.of(t), Deals.of(f)) for symbol, arm, (t, f) in groups(marks, fills)]
 
 
-def ledger_of(symbol: str, arm: str, ticks: pd.DataFrame, fills: pd.DataFrame) -> Ledger:
-    """The ledger of one symbol and arm, whose rows the frames hold in time order."""
-    tick_ts, mid = ns(ticks["ts"]), ticks["mid"].to_numpy(np.float64)
-    fill_ts, price, qty, fee, mid_quote, mid_fill = (
-        ns(fills["ts"]),
-        *(
-            fills[name].to_numpy(np.float64)
-            for name in ("price", "qty", "fee", "mid_at_quote", "mid_at_fill")
-        ),
-    )
-    sign = np.where(fills["side"].to_numpy() == "buy", 1.0, -1.0)
-    opening = _opening_position(tick_ts, ticks["inventory"].to_numpy(np.float64), fill_ts, sign * qty)
+def ledger_of(symbol: str, arm: str, ticks: Marks, fills: Deals) -> Ledger:
+    """The ledger of one symbol and arm."""
+    sign, price, qty = np.where(fills.buy, 1.0, -1.0), fills.price, fills.qty
+    opening = _opening_position(ticks.ts_ns, ticks.inventory, fills.ts_ns, sign * qty)
 
-    marked = np.isfinite(mid)
-    ts = np.concatenate([fill_ts, tick_ts[marked]])
+    marked = np.isfinite(ticks.mid)
+    ts = np.concatenate([fills.ts_ns, ticks.ts_ns[marked]])
     order = np.argsort(ts, kind="stable")  # fills come first in ts, so they stay first on equal times
     event_of = np.empty(len(order), dtype=np.int64)
     event_of[order] = np.arange(len(order))
-    fill_event = event_of[: len(fill_ts)]
-    mark = _filled(np.concatenate([mid_fill, mid[marked]])[order])
+    fill_event = event_of[: len(price)]
+    mark = _filled(np.concatenate([fills.mid_at_fill, ticks.mid[marked]])[order])
     signed = np.zeros(len(order))
     signed[fill_event] = sign * qty
     position = opening + np.cumsum(signed)
@@ -98,8 +131,8 @@ def ledger_of(symbol: str, arm: str, ticks: pd.DataFrame, fills: pd.DataFrame) -
     inventory[1:] = position[:-1] * np.diff(mark)
 
     at_fill = mark[fill_event]
-    priced = np.isfinite(mid_quote) & np.isfinite(mid_fill)
-    at_quote = np.where(priced, mid_quote, at_fill)
+    priced = np.isfinite(fills.mid_at_quote) & np.isfinite(fills.mid_at_fill)
+    at_quote = np.where(priced, fills.mid_at_quote, at_fill)
     return Ledger(
         symbol=symbol,
         arm=arm,
@@ -109,13 +142,13 @@ def ledger_of(symbol: str, arm: str, ticks: pd.DataFrame, fills: pd.DataFrame) -
         inventory=inventory,
         opening=opening,
         fill_event=fill_event,
-        fill_ts_ns=fill_ts,
+        fill_ts_ns=fills.ts_ns,
         notional=price * qty,
-        fee=fee,
+        fee=fills.fee,
         trade=sign * qty * (at_fill - price),
         gross=sign * qty * (at_quote - price),
         slippage=sign * qty * (at_quote - at_fill),
-        taker=fills["liquidity"].to_numpy() == "taker",
+        taker=fills.taker,
         priced=priced,
     )
 

@@ -7,7 +7,7 @@ its quote, enter with the weight q m_q.) Definitions of the amounts are in ``met
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -91,17 +91,24 @@ def money_sums(
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
     """The amounts of ``money_sums`` with their ratios beside them."""
-    notional = table["notional"].to_numpy(np.float64)
-    result = table.copy(deep=False)  # pandas copies what is changed, and nothing else
+    return table.assign(**money_ratios(table)).drop(columns="priced_notional")
+
+
+def money_ratios(sums: Mapping[str, np.ndarray] | pd.DataFrame) -> dict[str, np.ndarray]:
+    """Ratios of the amounts of ``money_sums`` to the notional, by column name, ``float64[n]``; NaN without fills."""
+    notional = np.asarray(sums["notional"], np.float64)
     amounts = ("gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl")
     names = ("gross_bps", "slippage_bps", "fees_bps", "inventory_bps", "net_bps")
-    for amount, name in zip(amounts, names, strict=True):
-        result[name] = ratio(table[amount].to_numpy(), notional, 1e4)
-    result["taker_share_pct"] = ratio(table["taker_notional"].to_numpy(), notional, 100.0)
-    result["priced_pct"] = ratio(table["priced_notional"].to_numpy(), notional, 100.0)
-    unknown = ~(result["priced_pct"] >= MIN_PRICED_PCT)
-    result.loc[unknown, ["gross_bps", "slippage_bps"]] = np.nan
-    return result.drop(columns="priced_notional")
+    found = {
+        name: ratio(np.asarray(sums[amount]), notional, 1e4)
+        for amount, name in zip(amounts, names, strict=True)
+    }
+    found["taker_share_pct"] = ratio(np.asarray(sums["taker_notional"]), notional, 100.0)
+    found["priced_pct"] = ratio(np.asarray(sums["priced_notional"]), notional, 100.0)
+    unknown = ~(found["priced_pct"] >= MIN_PRICED_PCT)
+    for name in ("gross_bps", "slippage_bps"):
+        found[name][unknown] = np.nan
+    return found
 
 
 def bucket_money(ticks: pd.DataFrame, fills: pd.DataFrame, bucket_s: float = 3600) -> pd.DataFrame:
@@ -169,8 +176,9 @@ def markouts(
     """
     rows = []
     for symbol, arm, (t, f) in groups(ticks, fills):
-        notional = f["price"].to_numpy(np.float64) * f["qty"].to_numpy(np.float64)
-        of_fills = Markouts(t, f)
+        price, buy = f["price"].to_numpy(np.float64), (f["side"] == "buy").to_numpy(np.bool_)
+        notional = price * f["qty"].to_numpy(np.float64)
+        of_fills = Markouts(ns(t["ts"]), t["mid"].to_numpy(np.float64), ns(f["ts"]), price, buy)
         for horizon_s in horizons_s:
             values = of_fills.after(horizon_s)
             kept = np.isfinite(values)
@@ -182,14 +190,24 @@ def markouts(
 
 
 class Markouts:
-    """Markouts of the fills of one symbol and arm, whose rows the frames hold in time order."""
+    """Markouts of the fills of one symbol and arm.
 
-    def __init__(self, ticks: pd.DataFrame, fills: pd.DataFrame) -> None:
-        mid = ticks["mid"].to_numpy(np.float64)
+    Args:
+        tick_ts_ns: ``int64[n]`` rising. mid: ``float64[n]``, NaN where unknown.
+        fill_ts_ns: ``int64[f]``. price: ``float64[f]``. buy: ``bool[f]``.
+    """
+
+    def __init__(
+        self,
+        tick_ts_ns: np.ndarray,
+        mid: np.ndarray,
+        fill_ts_ns: np.ndarray,
+        price: np.ndarray,
+        buy: np.ndarray,
+    ) -> None:
         marked = np.isfinite(mid)
-        self._tick_ts, self._mid = ns(ticks["ts"])[marked], mid[marked]
-        self._fill_ts, self._price = ns(fills["ts"]), fills["price"].to_numpy(np.float64)
-        self._sign = np.where(fills["side"].to_numpy() == "buy", 1.0, -1.0)
+        self._tick_ts, self._mid = tick_ts_ns[marked], mid[marked]
+        self._fill_ts, self._price, self._sign = fill_ts_ns, price, np.where(buy, 1.0, -1.0)
 
     def after(self, horizon_s: float) -> np.ndarray:
         """Markout of each fill, ``float64[n]``, bps; NaN for a fill that is dropped."""
