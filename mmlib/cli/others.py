@@ -84,16 +84,19 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _feeds_verb(args: argparse.Namespace) -> int:
+    from mmlib.metrics.farm import Shown
     from mmlib.workflow import feed_verbs
 
     if args.action == "schema":
         print(feed_verbs.schema_text(args.kind))
         return 0
+    progress = None if args.json else Shown()
     if args.action == "check":
-        done = feed_verbs.check(Path(args.directory).expanduser(), args.from_ts, args.to_ts)
+        done = feed_verbs.check(Path(args.directory).expanduser(), args.from_ts, args.to_ts, progress)
     else:
         files = [Path(name).expanduser() for name in args.file]
-        done = feed_verbs.bring(workspace(args), files, args.mapping, Path(args.output).expanduser())
+        output = Path(args.output).expanduser()
+        done = feed_verbs.bring(workspace(args), files, args.mapping, output, progress)
     show(args, done.payload, done.text)
     return done.returncode
 

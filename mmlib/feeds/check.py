@@ -15,6 +15,7 @@ import pandas as pd
 from mmlib._io import UserError
 from mmlib.feeds.blocks import Block, read_blocks
 from mmlib.feeds.careful import CUT_SHORT
+from mmlib.feeds.progress import Progress, counted, told
 from mmlib.feeds.reader import feed_files
 from mmlib.feeds.schema import FILE_STEM, KINDS, SCHEMA_VERSION, Kind
 from mmlib.feeds.timestamps import DAY_NS, day_text, to_text
@@ -100,20 +101,27 @@ class FeedCheck:
         }
 
 
-def check_feeds(directory: Path, start: datetime | None = None, end: datetime | None = None) -> FeedCheck:
+def check_feeds(
+    directory: Path,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    progress: Progress | None = None,
+) -> FeedCheck:
     """Look at every line of every feed file.
 
     Args:
         directory: where the feeds are.
         start, end: look at lines of ``[start, end)`` only; a bad line has no time and always counts.
+        progress: told what is done, and how much of how much.
 
     Raises:
         UserError: ``directory`` holds no feed of the range, or a file cannot be read.
     """
     checks = []
     for kind in KINDS:
-        looked = _Kind(kind, start, end)
-        checks += [looked.file(path) for path in feed_files(directory, kind, start, end)]
+        looked, paths = _Kind(kind, start, end), feed_files(directory, kind, start, end)
+        with told(progress):
+            checks += [looked.file(path) for path in counted(paths, f"files of {kind}", progress)]
     if not checks:
         names = " and ".join(f"{FILE_STEM[kind]}_YYYYMMDD.jsonl" for kind in KINDS)
         raise UserError(f"{directory}: no feeds{' in this range' if start or end else ''}; expected {names}")

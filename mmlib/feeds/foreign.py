@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,27 +15,33 @@ from isal import igzip
 
 from mmlib._io import UserError
 from mmlib.feeds.mapping import FeedRule, FormatMapping
+from mmlib.feeds.progress import ToldFile
 
 _BOM = b"\xef\xbb\xbf"
+_AT_ONCE = 1 << 18  # bytes
 Row = tuple[int, bytes, dict[str, Any] | str]
 """Number of the line, its bytes, and what it holds or why it holds nothing."""
 
 
-def opened(path: Path) -> BinaryIO:
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked when its name ends in .gz or .zst."""
-    if path.suffix == ".gz":
-        return igzip.open(path, "rb")  # type: ignore[no-any-return, unused-ignore]
-    if path.suffix == ".zst":
-        return io.BufferedReader(_Zst(path), 1 << 20)
-    return path.open("rb")
+    with io.BufferedReader(ToldFile(path), _AT_ONCE) as packed:
+        if path.suffix == ".gz":
+            with igzip.open(packed, "rb") as lines:
+                yield lines
+        elif path.suffix == ".zst":
+            with io.BufferedReader(_Zst(packed), 1 << 20) as lines:
+                yield lines
+        else:
+            yield packed
 
 
 class _Zst(io.RawIOBase):
     """The bytes of a zstd file; one that ends within a frame is an error, not an end."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-        self._parts = _unpacked(self._file)
+    def __init__(self, packed: BinaryIO) -> None:
+        self._parts = _unpacked(packed)
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -51,14 +58,10 @@ class _Zst(io.RawIOBase):
         self._ready = self._ready[n:]
         return n
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
 
 def _unpacked(handle: BinaryIO) -> Iterator[bytes]:
     frame = None
-    while packed := handle.read(1 << 18):
+    while packed := handle.read(_AT_ONCE):
         while packed:
             frame = frame or zstandard.ZstdDecompressor().decompressobj()
             yield frame.decompress(packed)

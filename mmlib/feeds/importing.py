@@ -18,6 +18,7 @@ import orjson
 from mmlib._io import UserError, sha256_file, write_json
 from mmlib.feeds.foreign import opened, rows
 from mmlib.feeds.mapping import BadRow, FeedRule, FormatMapping, Translator
+from mmlib.feeds.progress import Progress, counted, told
 from mmlib.feeds.schema import FILE_STEM, SCHEMA_VERSION, Kind, validator
 from mmlib.feeds.timestamps import DAY_NS, day_text, to_text
 
@@ -67,6 +68,7 @@ def import_files(
     name: str,
     sha256: str,
     quarantine_dir: Path,
+    progress: Progress | None = None,
 ) -> Imported:
     """Write the feeds of files in another format; nothing is left behind when it fails.
 
@@ -79,6 +81,7 @@ def import_files(
         output: directory for the feeds; it may not hold any.
         name, sha256: of the mapping, for the report.
         quarantine_dir: where rows that could not be translated are kept, ``<file>.quarantine.jsonl``.
+        progress: told what is done, and how much of how much.
 
     Raises:
         UserError: a file cannot be read, lacks a column, or matches no feed of the mapping; ``output`` holds feeds or cannot
@@ -91,8 +94,9 @@ def import_files(
     done: list[ImportedFile] = []
     seen: set[tuple[str, str, str]] = set()
     try:
-        for path, rule in chosen:
-            done.append(_one(path, rule, mapping, days, seen, quarantine_dir))
+        with told(progress):
+            for path, rule in counted(chosen, "files", progress):
+                done.append(_one(path, rule, mapping, days, seen, quarantine_dir))
         written = days.finish()
     except OSError as exc:
         raise UserError(

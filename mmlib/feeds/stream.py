@@ -14,6 +14,7 @@ import zstandard
 from isal import isal_zlib
 
 from mmlib.core.words import SLACK
+from mmlib.feeds.progress import ToldFile
 
 BLOCK = 3 << 22
 """Bytes of a block, unless a line is longer; enough to make a row group, and few enough to hold several of them."""
@@ -65,7 +66,7 @@ class _Counted(io.RawIOBase):
     """A file that is read once, and the CRC-32 and size of what was read."""
 
     def __init__(self, source: Path | BinaryIO) -> None:
-        self._file: Any = source.open("rb", buffering=0) if isinstance(source, Path) else source
+        self._file: Any = ToldFile(source) if isinstance(source, Path) else source
         self.crc32 = 0
         self.size = 0
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.feeds.cache import sweep
+from mmlib.feeds.progress import told
 from mmlib.feeds.reader import Feed, file_span, read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar
 from mmlib.metrics.farm import Farm, Progress, collect, threads
@@ -93,7 +94,7 @@ def build_dataset(
     """
     step_ns = _step_ns(interval_min)
     work = farm or threads()
-    with tempfile.TemporaryDirectory(prefix="finishline-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="finishline-") as scratch, told(progress):
         home = cache_dir or Path(scratch)
         convert_files(feeds_dir, "fills", start, end, home, work, progress)
         fills = read_feeds(

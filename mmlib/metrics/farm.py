@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -13,11 +14,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from mmlib._io import UserError
+from mmlib.feeds.progress import Progress as Progress
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Progress = Callable[[str, int, int], None]
-"""Is told what, how many are done, and of how many."""
 
 _RETRIES = 5
 _REACH_S = 30
@@ -176,8 +176,10 @@ class Shown:
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _SHOWN_S
+        self._lock = threading.Lock()
 
     def __call__(self, what: str, done: int, of: int) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _SHOWN_S
-            sys.stderr.write(f"{what}: {done} of {of}\n")
+        with self._lock:
+            if time.monotonic() >= self._next:
+                self._next = time.monotonic() + _SHOWN_S
+                sys.stderr.write(f"{what}: {done} of {of}\n")

@@ -12,6 +12,7 @@ from typing import Any
 from mmlib._io import UserError, inside
 from mmlib.feeds.check import FeedCheck, FileCheck, check_feeds
 from mmlib.feeds.importing import Imported, import_files
+from mmlib.feeds.progress import Progress
 from mmlib.feeds.schema import KINDS, Kind, schema
 from mmlib.feeds.schema import schema_text as shipped_schema
 from mmlib.workflow.mappings import find_mapping, load_mapping
@@ -40,7 +41,7 @@ def schema_text(kind: Kind | None) -> str:
     return shipped_schema(kind) if kind else json.dumps({name: schema(name) for name in KINDS}, indent=2)
 
 
-def check(directory: Path, from_ts: str = "", to_ts: str = "") -> Told:
+def check(directory: Path, from_ts: str = "", to_ts: str = "", progress: Progress | None = None) -> Told:
     """Every feed file of a directory in a table, and the reasons of what is in quarantine below it.
 
     Raises:
@@ -51,11 +52,13 @@ def check(directory: Path, from_ts: str = "", to_ts: str = "") -> Told:
             f"{directory}: no such directory; expected one with pipeline_ticks_*.jsonl and fills_*.jsonl"
         )
     first, last = check_range(from_ts, to_ts, ("--from", "--to"))
-    found = check_feeds(directory, utc_datetime(first), utc_datetime(last))
+    found = check_feeds(directory, utc_datetime(first), utc_datetime(last), progress)
     return Told(_check_text(found), found.to_dict(), 0 if found.clean else 1)
 
 
-def bring(ws: Path, files: Sequence[Path], mapping: str, output: Path) -> Told:
+def bring(
+    ws: Path, files: Sequence[Path], mapping: str, output: Path, progress: Progress | None = None
+) -> Told:
     """Import files of another format; refused rows are kept below ``artifacts/quarantine/import`` of the workspace.
 
     Raises:
@@ -64,7 +67,9 @@ def bring(ws: Path, files: Sequence[Path], mapping: str, output: Path) -> Told:
     path = find_mapping(ws, mapping)
     rules, sha256 = load_mapping(path)
     place = inside(ws, "artifacts/quarantine/import")
-    done = import_files(files, rules, output, name=path.name, sha256=sha256, quarantine_dir=place)
+    done = import_files(
+        files, rules, output, name=path.name, sha256=sha256, quarantine_dir=place, progress=progress
+    )
     return Told(_import_text(done, output, place), done.to_dict(), 0 if done.clean else 1)
 
 

@@ -25,6 +25,7 @@ class _Said:
         self._file = Path(name) if name else None
         self._step = step
         self._told = 0.0
+        self._lock = threading.Lock()
 
     @property
     def heard(self) -> bool:
@@ -32,17 +33,18 @@ class _Said:
         return self._file is not None
 
     def say(self, text: str) -> None:
-        """Replace what was said, unless that was a moment ago."""
-        now = time.monotonic()
-        if self._file is None or now - self._told < _TELL_S:
-            return
-        self._told = now
-        fresh = self._file.with_suffix(".new")
-        try:
-            fresh.write_text(f"{self._step}\n{text}", encoding="utf-8")
-            fresh.replace(self._file)
-        except OSError:
-            self._file = None  # nobody listens any more
+        """Replace what was said, unless that was a moment ago; any thread may."""
+        with self._lock:
+            now = time.monotonic()
+            if self._file is None or now - self._told < _TELL_S:
+                return
+            self._told = now
+            fresh = self._file.with_suffix(".new")
+            try:
+                fresh.write_text(f"{self._step}\n{text}", encoding="utf-8")
+                fresh.replace(self._file)
+            except OSError:
+                self._file = None  # nobody listens any more
 
 
 class Teller:
@@ -59,7 +61,7 @@ class Teller:
 
 
 class Counter:
-    """Tells how many files and slices of a dataset are done; where nobody listens, by lines on standard error."""
+    """Tells how many files, megabytes and slices of a dataset are done; where nobody listens, by lines on standard error."""
 
     def __init__(self) -> None:
         self._said, self._shown = _Said("dataset"), Shown()
