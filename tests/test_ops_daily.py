@@ -15,6 +15,7 @@ from mmlib.core.histogram import Histogram
 from mmlib.dtypes import Status
 from mmlib.feeds.columns import empty_frame
 from mmlib.gates.spec import GateBook, load_gates
+from mmlib.metrics.parts import Part, parts
 from mmlib.ops import actions, compare, daily, day_tables, facts, firings
 from mmlib.ops.error_codes import error_codes
 from mmlib.ops.facts import Figures
@@ -29,6 +30,10 @@ def book() -> GateBook:
 def a_day(ticks: pd.DataFrame, fills: pd.DataFrame | None = None, **rest: int) -> daily.Day:
     nothing = empty_frame("fills").drop(columns="_line")
     return daily.Day(date(2025, 1, 15), ticks, nothing if fills is None else fills, **rest)
+
+
+def cut(ticks: pd.DataFrame) -> list[Part]:
+    return parts(ticks, empty_frame("fills"))
 
 
 def full(every_s: int = 10) -> pd.DataFrame:
@@ -128,7 +133,7 @@ def test_the_hour_before_midnight_warms_trailing_metrics_but_is_not_counted(book
 
 def test_guards_count_entries_and_shares() -> None:
     ticks = make_days.ticks(10).assign(guard_level=[0, 1, 1, 0, 2, 2, 1, 0, 0, 1])
-    row = day_tables.guards(ticks).iloc[0]
+    row = day_tables.guards(cut(ticks)).iloc[0]
     assert (row["soft_pct"], row["hard_pct"]) == (40.0, 20.0)
     assert (row["soft_triggers"], row["hard_triggers"]) == (3, 1)
 
@@ -137,7 +142,7 @@ def test_errors_find_the_worst_minute_and_every_opening() -> None:
     ticks = make_days.ticks(18)
     ticks.loc[[2, 7, 8], "errors"] = [3, 2, 2]
     ticks.loc[[0, 4, 5, 9], "breaker_open"] = True
-    row = day_tables.errors(ticks).iloc[0]
+    row = day_tables.errors(cut(ticks)).iloc[0]
     assert (row["errors"], row["worst_minute"], row["openings"]) == (7, 4, 3)
     assert row["worst_at"] == make_days.DAY + pd.Timedelta(minutes=1)
 
@@ -146,7 +151,7 @@ def test_cache_shares_and_age() -> None:
     ticks = make_days.ticks(4).assign(
         cache_hit=[True, True, True, False], cache_age_ms=[10.0, 10.0, np.nan, 500.0]
     )
-    row = day_tables.cache(ticks).iloc[0]
+    row = day_tables.cache(cut(ticks)).iloc[0]
     assert row["hit_ratio"] == 0.75
     assert row["cache_age_p50_ms"] == pytest.approx(10.0, rel=1e-3)
 
@@ -169,8 +174,24 @@ def test_a_symbol_is_ranked_once(count: int) -> None:
         assert worst["symbol"].iloc[0] == "S0"
 
 
+def test_memory_is_the_first_and_the_last_that_any_symbol_reported() -> None:
+    one = make_days.ticks(4).assign(rss_mb=[np.nan, 5.0, 9.0, 3.0])
+    other = make_days.ticks(4, symbol="ETHUSDT").assign(rss_mb=[7.0, 2.0, 4.0, np.nan])
+    (row,) = day_tables.memory(cut(pd.concat([one, other])), pd.DataFrame()).to_dict("records")
+    assert (row["first_mb"], row["last_mb"], row["lowest_mb"], row["highest_mb"]) == (7.0, 3.0, 2.0, 9.0)
+
+
+def test_rows_of_a_symbol_are_put_in_the_order_of_time() -> None:
+    ticks = make_days.ticks(6).assign(breaker_open=[False, True, True, False, True, False])
+    shuffled = ticks.iloc[[3, 0, 5, 1, 4, 2]]
+    assert day_tables.errors(cut(shuffled))["openings"].tolist() == [2]
+    (part,) = cut(shuffled)
+    hour = part.between(make_days.DAY + pd.Timedelta(seconds=10), make_days.DAY + pd.Timedelta(seconds=40))
+    assert hour.ticks["ts"].tolist() == ticks["ts"][1:4].tolist()
+
+
 def test_memory_of_a_feed_that_never_reports_it_is_no_row() -> None:
-    assert day_tables.memory(make_days.ticks(3).assign(rss_mb=np.nan), pd.DataFrame()).empty
+    assert day_tables.memory(cut(make_days.ticks(3).assign(rss_mb=np.nan)), pd.DataFrame()).empty
 
 
 def test_firings_look_at_the_gate_arm_only_and_at_the_process_once(book: GateBook) -> None:
@@ -234,7 +255,7 @@ def coded(tmp_path: Path, rows: list[tuple[int, object]], errors: int = 3) -> pd
     ]
     path = tmp_path / "pipeline_ticks_20250115.jsonl"
     path.write_text("\n".join([*lines, "not JSON error_codes", '{"error_codes": {"A": 1}}']))
-    return error_codes(ticks, [path], 0.5)
+    return error_codes(cut(ticks), [path], 0.5)
 
 
 def test_errors_are_counted_by_code_with_their_rate_and_the_rest_has_none(tmp_path: Path) -> None:
@@ -251,6 +272,15 @@ def test_errors_are_counted_by_code_with_their_rate_and_the_rest_has_none(tmp_pa
 def test_codes_that_are_none_leave_their_errors_without_one(tmp_path: Path, codes: object) -> None:
     found = coded(tmp_path, [(0, codes)])
     assert found[["code", "n"]].to_numpy().tolist() == [["no code", 30]]
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 300, 1 << 20])
+def test_codes_are_found_wherever_a_block_of_the_file_ends(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmlib.ops.error_codes._BLOCK", block)
+    found = coded(tmp_path, [(k, {"ERR_TIMEOUT": 1}) for k in range(10)])
+    assert found[["code", "n"]].to_numpy().tolist() == [["no code", 20], ["ERR_TIMEOUT", 10]]
 
 
 def test_no_errors_no_codes(tmp_path: Path) -> None:
@@ -316,7 +346,7 @@ def test_a_code_of_many_symbols_is_one_thing_to_do() -> None:
     rows = [("BTCUSDT", arm, "no code", n, 1.0, 100.0) for arm, n in (("A", 20), ("B", 31))]
     rows += [("ETHUSDT", "A", "ERR_TIMEOUT", 12, 1.0, 80.0), ("ETHUSDT", "A", "ERR_OTHER", 3, 0.2, 20.0)]
     codes = pd.DataFrame(rows, columns=["symbol", "arm", "code", "n", "per_h", "share_pct"])
-    nothing = day_tables.errors(full().iloc[:0])
+    nothing = day_tables.errors([])
     todo = actions.actions([], [], firings.firings(pd.DataFrame(), []), nothing, nothing, codes, 0)
     assert [line.split(";")[0] for line in todo] == [
         "51 errors without a code on 2 symbols and arms, most on BTCUSDT arm B (31)",

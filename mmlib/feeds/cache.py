@@ -237,6 +237,18 @@ def sweep(home: Path) -> int:
     return len(gone)
 
 
+def row_groups(file: pq.ParquetFile, lower_ns: int, upper_ns: int) -> list[int]:
+    """Numbers of the row groups of an open entry that may hold rows of a half-open range of ``ts``."""
+    place = file.schema_arrow.get_field_index("ts")
+    found = []
+    for number in range(file.metadata.num_row_groups):
+        told = file.metadata.row_group(number).column(place).statistics
+        known = told is not None and told.has_min_max
+        if not (known and (told.min_raw >= upper_ns or told.max_raw < lower_ns)):
+            found.append(number)
+    return found
+
+
 def _told(parquet: Path) -> dict[str, Any]:
     """What the footer of a file of the cache says of it; nothing where it cannot be read."""
     try:

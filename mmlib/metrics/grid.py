@@ -25,14 +25,41 @@ def utc(ts_ns: np.ndarray) -> pd.DatetimeIndex:
 
 def groups(*frames: pd.DataFrame) -> Iterator[tuple[str, str, list[pd.DataFrame]]]:
     """(symbol, arm, the part of each frame) for every pair that occurs in any of the frames, sorted."""
-    keys = ["symbol", "arm"]
-    parts = [dict(iter(frame.groupby(keys, sort=False, observed=True))) for frame in frames]
+    parts = [_by_pair(frame) for frame in frames]
     for symbol, arm in sorted({key for part in parts for key in part}):
         yield (
             str(symbol),
             str(arm),
             [part.get((symbol, arm), frame.iloc[:0]) for part, frame in zip(parts, frames, strict=True)],
         )
+
+
+def _by_pair(frame: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """The rows of each symbol and arm, in their order; views of the frame where they lie behind each other."""
+    (symbol, symbols), (arm, arms) = (_coded(frame[name]) for name in ("symbol", "arm"))
+    code = symbol.astype(np.int64) * len(arms) + arm
+    if (code[1:] < code[:-1]).any():
+        order = np.argsort(_few(code, len(symbols) * len(arms)), kind="stable")
+        frame, code = frame.take(order), code[order]
+    starts = np.flatnonzero(np.diff(code, prepend=-1))
+    ends = np.append(starts, len(code))[1:]
+    return {
+        (symbols[code[start] // len(arms)], arms[code[start] % len(arms)]): frame.iloc[start:end]
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    }
+
+
+def _few(codes: np.ndarray, size: int) -> np.ndarray:
+    """Whole numbers below ``size`` in as few bytes as hold them: those of two are sorted in one pass."""
+    return codes.astype(np.min_scalar_type(size))
+
+
+def _coded(names: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """The number of each name, and the names."""
+    if isinstance(names.dtype, pd.CategoricalDtype):
+        return names.cat.codes.to_numpy(), names.cat.categories
+    codes, found = pd.factorize(names)
+    return codes, pd.Index(found)
 
 
 def typical_interval_ns(ts_ns: np.ndarray) -> float:
@@ -114,7 +141,8 @@ class Bins:
         """Exact nearest-rank quantile, the one that the histograms approximate; NaN for an empty bin."""
         kept = ~np.isnan(values)
         index, number = self.index[kept], values[kept]
-        order = np.lexsort((number, index))
+        order = np.argsort(number)
+        order = order[np.argsort(_few(index[order], self.size), kind="stable")]
         n = np.bincount(index, minlength=self.size)
         counts, which = np.unique(n, return_inverse=True)
         ranks = np.array([rank(q, count) if count else 0 for count in counts.tolist()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,15 +13,14 @@ from mmlib.metrics.grid import (
     SECOND_NS,
     Bins,
     Grid,
-    groups,
     ns,
     ratio,
     trailing_windows,
     typical_interval_ns,
     utc,
 )
-from mmlib.metrics.ledger import ledgers
 from mmlib.metrics.money import MIN_PRICED_PCT, money_sums
+from mmlib.metrics.parts import Part, parts
 
 STAGE_COLUMNS: dict[str, str] = {**{stage: f"{stage}_ms" for stage in STAGES}, "tick_total": "tick_total_ms"}
 """Stage name, the whole tick included -> column of the ticks frame."""
@@ -57,12 +56,27 @@ def stage_percentiles(ticks: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFra
     Returns:
         ``by``, stage, n, p50_ms, p95_ms, p99_ms; NaN where n is 0.
     """
+    return percentile_table({key: stage_histograms(part) for key, part in _parts(ticks, by)}, by)
+
+
+def percentile_table(
+    histograms: Mapping[tuple[object, ...], Mapping[str, Histogram]], by: Sequence[str] = ()
+) -> pd.DataFrame:
+    """As ``stage_percentiles``, of the histograms of each group, whose key has a value for each of ``by``."""
     rows = [
         (*key, stage, histogram.n, *(histogram.quantile(q) for q in (0.5, 0.95, 0.99)))
-        for key, part in _parts(ticks, by)
-        for stage, histogram in stage_histograms(part).items()
+        for key, of_stages in histograms.items()
+        for stage, histogram in of_stages.items()
     ]
     return pd.DataFrame(rows, columns=[*by, "stage", "n", "p50_ms", "p95_ms", "p99_ms"])
+
+
+def merged_stages(histograms: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram]:
+    """The histograms of several groups in one a stage: those of all their ticks; empty ones of no group."""
+    found = {stage: Histogram() for stage in STAGE_COLUMNS}
+    for of_stages in histograms:
+        found = {stage: histogram.merge(of_stages[stage]) for stage, histogram in found.items()}
+    return found
 
 
 def tick_summary(ticks: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -108,25 +122,30 @@ def minute_series(ticks: pd.DataFrame, fills: pd.DataFrame, interval_s: float = 
     Returns:
         ts (start of the minute, UTC), symbol, arm, n_ticks, n_fills, and the metrics under their gate names.
     """
-    step_ns = round(interval_s * SECOND_NS)
-    grid = Grid.spanning(ticks, fills, step_ns=step_ns)
-    parts = []
-    if grid is not None:
-        for symbol, arm, (t, f) in groups(ticks[list(_MINUTE_COLUMNS)], fills):
-            columns = _tick_columns(grid.bins(ns(t["ts"])), t, interval_s) | _money_columns(
-                grid, t, f, interval_s
-            )
-            empty = columns["n_ticks"] == 0
-            for name in _SERIES:
-                if name not in _COUNTS:
-                    columns[name] = np.where(empty, np.nan, columns[name])
-            labels = {"ts": utc(grid.starts), "symbol": symbol, "arm": arm}
-            parts.append(pd.DataFrame({**labels, **{name: columns[name] for name in _SERIES}}))
-    if not parts:
+    return minutes_of(parts(ticks[list(_MINUTE_COLUMNS)], fills), interval_s)
+
+
+def minutes_of(each: Sequence[Part], interval_s: float = 60) -> pd.DataFrame:
+    """``minute_series`` of feeds that are cut by symbol and arm already."""
+    frames = [frame for part in each for frame in (part.ticks, part.fills)]
+    grid = Grid.spanning(*frames, step_ns=round(interval_s * SECOND_NS))
+    if grid is None:
         labels = {"ts": utc(np.empty(0)), "symbol": pd.Series(dtype="str"), "arm": pd.Series(dtype="str")}
         empty_columns = {n: pd.Series(dtype="int64" if n in _COUNTS else "float64") for n in _SERIES}
-        parts = [pd.DataFrame({**labels, **empty_columns})]
-    return pd.concat(parts, ignore_index=True)
+        return pd.DataFrame({**labels, **empty_columns})
+    return pd.concat([_minutes(grid, part, interval_s) for part in each], ignore_index=True)
+
+
+def _minutes(grid: Grid, part: Part, interval_s: float) -> pd.DataFrame:
+    """The minutes of one symbol and arm."""
+    columns = _tick_columns(grid.bins(ns(part.ticks["ts"])), part.ticks, interval_s)
+    columns |= _money_columns(grid, part, interval_s)
+    empty = columns["n_ticks"] == 0
+    labels = {"ts": utc(grid.starts), "symbol": part.symbol, "arm": part.arm}
+    values = {
+        name: columns[name] if name in _COUNTS else np.where(empty, np.nan, columns[name]) for name in _SERIES
+    }
+    return pd.DataFrame({**labels, **values})
 
 
 def _tick_columns(bins: Bins, ticks: pd.DataFrame, interval_s: float) -> dict[str, np.ndarray]:
@@ -178,11 +197,9 @@ def trailing_slope(values: np.ndarray, width: int) -> np.ndarray:
     return slope
 
 
-def _money_columns(
-    grid: Grid, ticks: pd.DataFrame, fills: pd.DataFrame, interval_s: float
-) -> dict[str, np.ndarray]:
+def _money_columns(grid: Grid, part: Part, interval_s: float) -> dict[str, np.ndarray]:
     """Columns of one symbol and arm that come from its money, trailing one hour, ``[size]`` each."""
-    (ledger,) = ledgers(ticks, fills)
+    ledger = part.ledger()
     event_bin, fill_bin = grid.bins(ledger.ts_ns).index, grid.bins(ledger.fill_ts_ns).index
     sums = money_sums(ledger, event_bin, fill_bin, size=grid.size)
     width = _hour_width(interval_s)

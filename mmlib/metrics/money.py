@@ -42,8 +42,13 @@ def decompose(
 
 def amounts(ticks: pd.DataFrame, fills: pd.DataFrame) -> pd.DataFrame:
     """The sums behind `decompose`, one row a symbol and arm; hand them to `grouped`, as often as is needed."""
+    return amounts_of(ledgers(ticks, fills))
+
+
+def amounts_of(each: Iterable[Ledger]) -> pd.DataFrame:
+    """`amounts` of ledgers that are there already."""
     rows = []
-    for ledger in ledgers(ticks, fills):
+    for ledger in each:
         one_bin = np.zeros(len(ledger.ts_ns), np.int64), np.zeros(len(ledger.fill_ts_ns), np.int64)
         sums = {name: values[0] for name, values in money_sums(ledger, *one_bin, size=1).items()}
         rows.append({"symbol": ledger.symbol, "arm": ledger.arm, **sums})

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmlib.core.tickbins import NEVER, STAGES, TickBins, add_ticks, finish_bins, new_bins
+from mmlib.feeds.cache import row_groups
 from mmlib.feeds.columns import pairs_of
 from mmlib.metrics.grid import SECOND_NS, Grid
 
@@ -152,23 +153,11 @@ def work_out(task: Slice) -> Partial:
 
     for path in task.files:
         with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
-            for number in _row_groups(file, task):
+            for number in row_groups(file, task.lower_ns, task.upper_ns):
                 table = file.read_row_group(number, columns=_COLUMNS, use_threads=False)
                 for batch in table.to_batches():
                     add_rows(rows_of(batch, number_of), task.lower_ns, task.upper_ns, task.grid, bins)
     return finished(bins, task.pairs, task.grid.start_ns, task.ends)
-
-
-def _row_groups(file: pq.ParquetFile, task: Slice) -> list[int]:
-    """Those that may hold ticks of the slice."""
-    place = file.schema_arrow.get_field_index("ts")
-    found = []
-    for number in range(file.metadata.num_row_groups):
-        statistics = file.metadata.row_group(number).column(place).statistics
-        outside = statistics is not None and statistics.has_min_max
-        if not (outside and (statistics.min_raw >= task.upper_ns or statistics.max_raw < task.lower_ns)):
-            found.append(number)
-    return found
 
 
 class Rows(NamedTuple):

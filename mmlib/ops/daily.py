@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -12,13 +12,22 @@ import numpy as np
 import pandas as pd
 
 from mmlib._io import UserError
+from mmlib.core.histogram import Histogram
 from mmlib.dtypes import Status
+from mmlib.feeds.by_symbol import ticks_by_symbol
 from mmlib.feeds.reader import read_feeds
-from mmlib.feeds.schema import FILE_STEM
 from mmlib.gates.evaluate import GateResult, Measurement, evaluate, evaluate_grouped, not_evaluated
 from mmlib.gates.spec import Gate, GateBook
-from mmlib.metrics.latency import error_events, minute_series, stage_histograms, stage_percentiles
-from mmlib.metrics.money import amounts, grouped
+from mmlib.metrics.latency import (
+    STAGE_COLUMNS,
+    error_events,
+    merged_stages,
+    minutes_of,
+    percentile_table,
+    stage_histograms,
+)
+from mmlib.metrics.money import amounts_of, grouped
+from mmlib.metrics.parts import Part, parts
 from mmlib.ops import day_tables
 from mmlib.ops.actions import NO_TICKS, actions, of_alerts
 from mmlib.ops.error_codes import error_codes
@@ -27,6 +36,12 @@ from mmlib.ops.firings import COLUMNS, firings, series
 
 LEAD = timedelta(hours=1)
 """Read before midnight as well, so that trailing-hour metrics hold from the first minute of the day."""
+
+TICK_COLUMNS = (
+    *("cache_hit", "used_stale", "deadline_miss", "guard_level", "breaker_open", "errors"),
+    *(*STAGE_COLUMNS.values(), "cache_age_ms", "rss_mb", "mid", "inventory"),
+)
+"""What is read of the ticks beside ts, symbol and arm."""
 
 _TOTALS = (
     *("n_fills", "notional", "taker_notional", "gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl"),
@@ -42,9 +57,10 @@ class Day:
 
     Attributes:
         date: the day.
-        ticks, fills: frames as the feeds reader gives them, from an hour before midnight on.
+        ticks, fills: from an hour before midnight on; of the ticks ``TICK_COLUMNS``, sorted by symbol and arm first.
         quarantined: lines that could not be read.
         files: what was read.
+        tick_files: those of them that hold ticks of the day itself.
     """
 
     date: date
@@ -52,11 +68,17 @@ class Day:
     fills: pd.DataFrame
     quarantined: int = 0
     files: tuple[Path, ...] = ()
+    tick_files: tuple[Path, ...] = ()
 
     @property
     def start(self) -> pd.Timestamp:
         """Midnight at its beginning, UTC."""
         return pd.Timestamp(datetime.combine(self.date, time(), UTC))
+
+    @property
+    def end(self) -> pd.Timestamp:
+        """Midnight at its end, UTC."""
+        return self.start + pd.Timedelta(days=1)
 
     @property
     def seconds(self) -> float:
@@ -65,11 +87,7 @@ class Day:
 
     def of_day(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows of the day itself."""
-        end = self.start + pd.Timedelta(days=1)
-        if frame["ts"].is_monotonic_increasing:  # as read; the rows need not be copied
-            first, last = frame["ts"].searchsorted([self.start, end])
-            return frame.iloc[first:last].reset_index(drop=True)
-        return frame[(frame["ts"] >= self.start) & (frame["ts"] < end)].reset_index(drop=True)
+        return frame[(frame["ts"] >= self.start) & (frame["ts"] < self.end)].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -133,19 +151,25 @@ def load_day(
     wanted = day if isinstance(day, date) else parse_date(day, directory)
     start = datetime.combine(wanted, time(), UTC)
     begin, end = start - LEAD, start + timedelta(days=1)
-    ticks, fills = (
-        read_feeds(directory, kind, start=begin, end=end, quarantine_dir=quarantine, cache_dir=cache_dir)
-        for kind in ("ticks", "fills")
+    ticks = ticks_by_symbol(
+        directory, TICK_COLUMNS, begin, end, quarantine_dir=quarantine, cache_dir=cache_dir
     )
-    bad = len(ticks.quarantine) + len(fills.quarantine)
+    fills = read_feeds(
+        directory, "fills", start=begin, end=end, quarantine_dir=quarantine, cache_dir=cache_dir
+    )
+    start_ns, end_ns = pd.Timestamp(start).value, pd.Timestamp(end).value
     return Day(
-        wanted, _grouped_fast(ticks.frame), _grouped_fast(fills.frame), bad, (*ticks.files, *fills.files)
+        wanted,
+        ticks.frame,
+        fills.frame,
+        ticks.quarantined + len(fills.quarantine),
+        (*ticks.spans_ns, *fills.files),
+        tuple(
+            path
+            for path, span_ns in ticks.spans_ns.items()
+            if span_ns is not None and span_ns[0] < end_ns and span_ns[1] >= start_ns
+        ),
     )
-
-
-def _grouped_fast(frame: pd.DataFrame) -> pd.DataFrame:
-    """Symbol and arm as categories: a day is grouped by them a dozen times."""
-    return frame.astype({"symbol": "category", "arm": "category"})
 
 
 def parse_date(text: str, directory: Path) -> date:
@@ -185,40 +209,43 @@ def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) ->
             for firings.
         also: alerts that would have fired on other feeds of this day, such as those of an A/B stage: as ``firings``.
     """
-    ticks, fills = day.of_day(day.ticks), day.of_day(day.fills)
-    minutes = minute_series(day.ticks, day.fills)
+    lead = parts(day.ticks, day.fills)
+    minutes = minutes_of(lead)
     minutes = day.of_day(minutes) if len(minutes) else minutes
-    money = amounts(ticks, fills)
-    totals = _totals(len(ticks), money)
+    own = [part.between(day.start, day.end) for part in lead]
+    money = amounts_of(part.ledger() for part in own if len(part.ticks) or len(part.fills))
+    own = [part for part in own if len(part.ticks)]
+    n_ticks = sum(len(part.ticks) for part in own)
+    totals = _totals(n_ticks, money)
     gates = book.step("daily")
     results = tuple(_evaluate(gate, totals, minutes, day) for gate in gates)
     fired = firings(minutes, book if len(minutes) else [])
     if also is not None and len(also):
         fired = pd.concat([fired, also], ignore_index=True) if len(fired) else also
     status = Status.worst([r.status for r in results if r.blocking])
-    up = day_tables.uptime(ticks, day.seconds)
-    failed = day_tables.errors(ticks)
-    files = [path for path in day.files if path.name.startswith(FILE_STEM["ticks"])]
-    codes = error_codes(ticks, files, float(up["span_h"].max()) if len(up) else 0.0)
-    every = _with_thresholds(fired, results, gates, day) if len(ticks) else fired
-    health = _health(results, fired, len(ticks))
+    up = day_tables.uptime(own, day.seconds)
+    failed = day_tables.errors(own)
+    codes = error_codes(own, day.tick_files, float(up["span_h"].max()) if len(up) else 0.0)
+    every = _with_thresholds(fired, results, gates, day) if n_ticks else fired
+    health = _health(results, fired, n_ticks)
     todo = [NO_TICKS, *of_alerts(fired)]
-    if len(ticks):
+    if n_ticks:
         todo = actions(results, gates, fired, up, failed, codes, day.quarantined)
     best, worst = day_tables.symbol_ranking(grouped(money, ("symbol",)))
+    stages = _stages(own)
     return DailySummary(
         date=day.date,
         health=health,
-        status=status if len(ticks) else Status.NO_DATA,
+        status=status if n_ticks else Status.NO_DATA,
         results=results,
         totals=totals,
         uptime=up,
-        stages=stage_percentiles(ticks, by=("symbol",)),
-        cache=day_tables.cache(ticks),
+        stages=percentile_table({(symbol,): found for symbol, found in stages.items()}, by=("symbol",)),
+        cache=day_tables.cache(own),
         edge=grouped(money, ("symbol", "arm")),
-        guards=day_tables.guards(ticks),
+        guards=day_tables.guards(own),
         errors=failed,
-        memory=day_tables.memory(ticks, minutes),
+        memory=day_tables.memory(own, minutes),
         best=best,
         worst=worst,
         fired=every,
@@ -228,8 +255,8 @@ def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) ->
         codes=codes,
         figures=Figures(
             str(day.date),
-            _sums(ticks, totals, up, failed, day.seconds),
-            stage_histograms(ticks),
+            _sums(own, totals, up, failed, day.seconds),
+            merged_stages(stages.values()),
             health,
             plain_rows(every.drop(columns=["runbook"]).to_dict("records")),
             tuple(todo),
@@ -241,28 +268,37 @@ def _with_thresholds(
     fired: pd.DataFrame, results: Iterable[GateResult], gates: Iterable[Gate], day: Day
 ) -> pd.DataFrame:
     """The alerts of a running session, and those that judge the whole day at midnight."""
-    end = day.start + pd.Timedelta(days=1)
     by_id = {gate.id: gate for gate in gates if gate.kind == "threshold"}
     rows = [
-        (g.id, g.severity, "all", day.start, end, end, r.value, g.unit, g.rule, g.runbook)
+        (g.id, g.severity, "all", day.start, day.end, day.end, r.value, g.unit, g.rule, g.runbook)
         for r in results
         if r.status is Status.FAIL and (g := by_id.get(r.id))
     ]
     return pd.concat([fired, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True) if rows else fired
 
 
+def _stages(own: Iterable[Part]) -> dict[str, dict[str, Histogram]]:
+    """Histograms of the stages of each symbol, over its arms."""
+    found: dict[str, dict[str, Histogram]] = {}
+    for part in own:
+        of_part = stage_histograms(part.ticks)
+        known = found.get(part.symbol)
+        found[part.symbol] = merged_stages([known, of_part]) if known else of_part
+    return found
+
+
 def _sums(
-    ticks: pd.DataFrame, totals: dict[str, float], up: pd.DataFrame, failed: pd.DataFrame, day_s: float
+    own: Sequence[Part], totals: dict[str, float], up: pd.DataFrame, failed: pd.DataFrame, day_s: float
 ) -> dict[str, float]:
     """What a week adds up; time is that of a mean symbol and arm."""
-    n = len(ticks)
+    struck = [part.ticks.loc[part.ticks["errors"] > 0, ["symbol", "ts", "errors"]] for part in own]
     counted = {
-        "n_ticks": float(n),
-        "hits": float(ticks["cache_hit"].sum()) if n else 0.0,
-        "deadline_misses": float(ticks["deadline_miss"].sum()) if n else 0.0,
-        "errors": float(error_events(ticks)) if n else 0.0,
-        "breaker_openings": float(failed["openings"].sum()) if n else 0.0,
-        "up_s": float(up["up_s"].mean()) if n else 0.0,
+        "n_ticks": totals["n_ticks"],
+        "hits": float(sum(part.ticks["cache_hit"].sum() for part in own)),
+        "deadline_misses": float(sum(part.ticks["deadline_miss"].sum() for part in own)),
+        "errors": float(error_events(pd.concat(struck))) if own else 0.0,
+        "breaker_openings": float(failed["openings"].sum()) if own else 0.0,
+        "up_s": float(up["up_s"].mean()) if own else 0.0,
         "day_s": day_s,
     }
     money = {name: totals[name] for name in SUMS if name in totals and name not in counted}

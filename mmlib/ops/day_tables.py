@@ -1,9 +1,8 @@
-"""Tables of one day from its tick and fill frames: uptime, cache, guards, errors, memory, best and worst symbols."""
+"""Tables of one day, cut by symbol and arm: uptime, cache, guards, errors, memory, best and worst symbols."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -12,18 +11,20 @@ from mmlib.core.histogram import Histogram
 from mmlib.dtypes import GuardLevel
 from mmlib.metrics.grid import ns
 from mmlib.metrics.latency import open_seconds
+from mmlib.metrics.parts import Part
 
 GAP_S = 60.0
 """Ticks further apart than this are an outage; a slower schedule is judged by three of its own intervals."""
 
 KEYS = ["symbol", "arm"]
+_MINUTE_NS = 60 * 10**9
 
 
-def uptime(ticks: pd.DataFrame, day_s: float = 86_400.0) -> pd.DataFrame:
+def uptime(parts: Iterable[Part], day_s: float = 86_400.0) -> pd.DataFrame:
     """Coverage a symbol and arm, from the distances between ticks.
 
     Args:
-        ticks: of one day.
+        parts: of one day, each with ticks.
         day_s: length of the day, or of what has passed of it [s].
 
     Returns:
@@ -32,9 +33,9 @@ def uptime(ticks: pd.DataFrame, day_s: float = 86_400.0) -> pd.DataFrame:
         its share of the day: before the first tick and after the last the bot was not up either).
     """
     rows = []
-    for (symbol, arm), part in _parts(ticks, "ts"):
-        ts = part["ts"].sort_values()
-        steps = ts.diff().dt.total_seconds().to_numpy()[1:]
+    for symbol, arm, ticks, _ in parts:
+        ts = ticks["ts"]
+        steps = np.diff(ns(ts)) / 1e9
         usual = float(np.median(steps)) if len(steps) else 0.0
         gaps = steps[steps > max(GAP_S, 3 * usual)]
         span = float(steps.sum())
@@ -48,33 +49,33 @@ def uptime(ticks: pd.DataFrame, day_s: float = 86_400.0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*KEYS, *names, "up_s", "day_pct"])
 
 
-def cache(ticks: pd.DataFrame) -> pd.DataFrame:
+def cache(parts: Iterable[Part]) -> pd.DataFrame:
     """Market data cache and deadlines a symbol and arm.
 
     Returns:
         symbol, arm, n, hit_ratio (0..1), used_stale_pct, cache_age_p50_ms, cache_age_p95_ms, deadline_miss_pct.
     """
     rows = []
-    for (symbol, arm), part in _parts(ticks, "cache_age_ms", "cache_hit", "used_stale", "deadline_miss"):
-        age = part["cache_age_ms"].to_numpy(dtype=np.float64)
+    for symbol, arm, ticks, _ in parts:
+        age = ticks["cache_age_ms"].to_numpy(dtype=np.float64)
         histogram = Histogram()
         histogram.add(age[np.isfinite(age)])
         p50, p95 = (histogram.quantile(q) if histogram.n else np.nan for q in (0.5, 0.95))
-        shares = (part["cache_hit"].mean(), 100 * part["used_stale"].mean())
-        rows.append((symbol, arm, len(part), *shares, p50, p95, 100 * part["deadline_miss"].mean()))
+        shares = (ticks["cache_hit"].mean(), 100 * ticks["used_stale"].mean())
+        rows.append((symbol, arm, len(ticks), *shares, p50, p95, 100 * ticks["deadline_miss"].mean()))
     names = ["n", "hit_ratio", "used_stale_pct", "cache_age_p50_ms", "cache_age_p95_ms", "deadline_miss_pct"]
     return pd.DataFrame(rows, columns=[*KEYS, *names])
 
 
-def guards(ticks: pd.DataFrame) -> pd.DataFrame:
+def guards(parts: Iterable[Part]) -> pd.DataFrame:
     """How often the risk guards stepped in, a symbol and arm.
 
     Returns:
         symbol, arm, soft_pct, hard_pct (share of ticks), soft_triggers, hard_triggers (changes into the level).
     """
     rows = []
-    for (symbol, arm), part in _parts(ticks, "ts", "guard_level"):
-        level = part.sort_values("ts")["guard_level"].to_numpy()
+    for symbol, arm, ticks, _ in parts:
+        level = ticks["guard_level"].to_numpy()
         counts = []
         for wanted in (GuardLevel.SOFT, GuardLevel.HARD):
             at = level == wanted
@@ -83,7 +84,7 @@ def guards(ticks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*KEYS, "soft_pct", "hard_pct", "soft_triggers", "hard_triggers"])
 
 
-def errors(ticks: pd.DataFrame) -> pd.DataFrame:
+def errors(parts: Iterable[Part]) -> pd.DataFrame:
     """Errors and circuit breaker a symbol and arm.
 
     Returns:
@@ -91,33 +92,41 @@ def errors(ticks: pd.DataFrame) -> pd.DataFrame:
         start, NaT without errors), openings, longest_open_s (from its first open tick to its last), open_ticks_pct.
     """
     rows = []
-    for (symbol, arm), unsorted in _parts(ticks, "ts", "errors", "breaker_open"):
-        part = unsorted.sort_values("ts")
-        by_minute = part.groupby(part["ts"].dt.floor("min"))["errors"].sum()
-        total = int(part["errors"].sum())
-        worst_at = by_minute.idxmax() if total else pd.NaT
-        opened = part["breaker_open"].to_numpy(dtype=bool)
-        ts_ns = ns(part["ts"])
-        hours = float(ts_ns[-1] - ts_ns[0]) / 3.6e12
-        rates = (total / hours if hours else np.nan, 1e4 * total / len(part))
+    for symbol, arm, ticks, _ in parts:
+        ts_ns, count = ns(ticks["ts"]), ticks["errors"].to_numpy()
+        opened = ticks["breaker_open"].to_numpy(dtype=bool)
+        total, hours = int(count.sum()), float(ts_ns[-1] - ts_ns[0]) / 3.6e12
+        minute = ts_ns // _MINUTE_NS
+        by_minute = np.bincount(minute - minute[0], weights=count)
+        worst = int(np.argmax(by_minute))
+        worst_at = pd.Timestamp(int(minute[0] + worst) * _MINUTE_NS, tz="UTC") if total else pd.NaT
+        rates = (total / hours if hours else np.nan, 1e4 * total / len(ticks))
         breaker = (_starts(opened), float(open_seconds(ts_ns, opened).max()), 100 * opened.mean())
-        rows.append((symbol, arm, total, *rates, int(by_minute.max()), worst_at, *breaker))
+        rows.append((symbol, arm, total, *rates, int(by_minute[worst]), worst_at, *breaker))
     names = ["errors", "per_h", "per_10k_ticks", "worst_minute", "worst_at"]
     return pd.DataFrame(rows, columns=[*KEYS, *names, "openings", "longest_open_s", "open_ticks_pct"])
 
 
-def memory(ticks: pd.DataFrame, minutes: pd.DataFrame) -> pd.DataFrame:
+def memory(parts: Iterable[Part], minutes: pd.DataFrame) -> pd.DataFrame:
     """Resident memory of the process over the day; no row when it was never reported.
 
     Returns:
         first_mb, last_mb, lowest_mb, highest_mb, steepest_mb_per_h (trailing hour; NaN before a full hour).
     """
-    rss = ticks[["ts", "rss_mb"]].sort_values("ts")["rss_mb"].dropna()
+    known = {
+        (symbol, arm): rows
+        for symbol, arm, ticks, _ in parts
+        if len(rows := ticks[["ts", "rss_mb"]].dropna())
+    }
     names = ["first_mb", "last_mb", "lowest_mb", "highest_mb", "steepest_mb_per_h"]
-    if rss.empty:
+    if not known:
         return pd.DataFrame(columns=names)
+    first = min((rows["ts"].iloc[0], who, rows["rss_mb"].iloc[0]) for who, rows in known.items())[-1]
+    last = max((rows["ts"].iloc[-1], who, rows["rss_mb"].iloc[-1]) for who, rows in known.items())[-1]
+    lowest = min(rows["rss_mb"].min() for rows in known.values())
+    highest = max(rows["rss_mb"].max() for rows in known.values())
     slope = minutes["rss_slope_mb_per_h"].max() if "rss_slope_mb_per_h" in minutes.columns else np.nan
-    return pd.DataFrame([[rss.iloc[0], rss.iloc[-1], rss.min(), rss.max(), slope]], columns=names)
+    return pd.DataFrame([[first, last, lowest, highest, slope]], columns=names)
 
 
 def symbol_ranking(edge: pd.DataFrame, *, top: int = 5, bottom: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -134,11 +143,6 @@ def symbol_ranking(edge: pd.DataFrame, *, top: int = 5, bottom: int = 3) -> tupl
     best = ranked.head(min(top, (len(ranked) + 1) // 2))
     worst = ranked.iloc[len(best) :].tail(bottom).iloc[::-1].reset_index(drop=True)
     return best, worst
-
-
-def _parts(ticks: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """((symbol, arm), some columns of its rows): the others of what may be millions of rows are not copied."""
-    return iter(ticks[[*KEYS, *columns]].groupby(KEYS, observed=True))
 
 
 def _starts(at: np.ndarray) -> int:

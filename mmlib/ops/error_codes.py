@@ -12,6 +12,7 @@ import orjson
 import pandas as pd
 
 from mmlib.feeds.foreign import opened
+from mmlib.metrics.parts import Part
 
 UNCODED = "no code"
 _KEY = b'"error_codes"'
@@ -20,26 +21,28 @@ _CODE = re.compile(r"[A-Z0-9_]{1,64}")
 KEYS = ["symbol", "arm"]
 
 
-def error_codes(ticks: pd.DataFrame, files: Sequence[Path], span_h: float) -> pd.DataFrame:
+def error_codes(parts: Sequence[Part], files: Iterable[Path], span_h: float) -> pd.DataFrame:
     """Errors of a day by symbol, arm and code.
 
     Codes are counted in the lines that carry them, other errors of the ticks stand under ``no code``. A count that is no whole
     number, and a code that is no name in capitals, is passed over: its errors stay without a code.
 
     Args:
-        ticks: the day's tick frame, whose ``errors`` are the whole.
-        files: the tick files that it was read from.
+        parts: the day's ticks, whose ``errors`` are the whole.
+        files: the tick files that they were read from.
         span_h: time that the ticks cover [h], for the rate.
 
     Returns:
         symbol, arm, code, n, per_h, share_pct (of the errors of that symbol and arm); most frequent first.
     """
-    if not int(ticks["errors"].sum() if len(ticks) else 0):
+    totals = {(part.symbol, part.arm): int(part.ticks["errors"].sum()) for part in parts}
+    if not any(totals.values()):
         return pd.DataFrame(columns=[*KEYS, "code", "n", "per_h", "share_pct"])
-    whole = ticks.groupby(KEYS, observed=True, as_index=False)["errors"].sum()
-    coded = _counted(files, int(ticks["ts"].min().value), int(ticks["ts"].max().value))
+    first_ns = min(int(part.ticks["ts"].iloc[0].value) for part in parts)
+    last_ns = max(int(part.ticks["ts"].iloc[-1].value) for part in parts)
+    coded = _counted(files, first_ns, last_ns)
     rows = []
-    for symbol, arm, total in zip(*(whole[name].tolist() for name in (*KEYS, "errors")), strict=True):
+    for (symbol, arm), total in totals.items():
         if not total:
             continue
         found = coded.get((symbol, arm), Counter())
@@ -75,11 +78,15 @@ def _counted(files: Iterable[Path], first_ns: int, last_ns: int) -> dict[tuple[s
 
 
 def _lines_with(key: bytes, handle: BinaryIO) -> Iterator[bytes]:
-    """The lines that hold a text. Few do, so whole blocks without it are passed over."""
+    """The lines that hold a text. Few do, so whole blocks without it are passed over, and nothing of them is copied."""
     rest = b""
     while block := handle.read(_BLOCK):
-        whole, end, rest = (rest + block).rpartition(b"\n")
-        if end and key in whole:
-            yield from (line for line in whole.split(b"\n") if key in line)
+        begin, end = block.find(b"\n") + 1, block.rfind(b"\n") + 1
+        first = rest + block[:begin]
+        if end and key in first:
+            yield first
+        if block.find(key, begin, end) >= 0:
+            yield from (line for line in block[begin:end].split(b"\n") if key in line)
+        rest = block[end:] if end else rest + block
     if key in rest:
         yield rest

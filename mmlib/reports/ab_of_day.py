@@ -146,13 +146,13 @@ def _stage_of(
     feeds = _feeds(ws, stage, record)
     days = days_with_feeds(feeds)
     loaded = load_day(feeds, day, cache_dir=cache_dir) if day in days else None
-    ticks = loaded.of_day(loaded.ticks) if loaded is not None else ()
-    if loaded is None or not len(ticks):
+    times = loaded.of_day(loaded.ticks[["ts"]])["ts"] if loaded is not None else pd.Series(dtype="object")
+    if loaded is None or times.empty:
         where = f"its ticks are of {days[0]} to {days[-1]}" if days else f"no ticks in {feeds.name}"
         return StageOfDay(stage, "", Status.NO_DATA, f"No tick on this day; {where}.", (), nothing)
     own = feeds.resolve() != home.resolve()
     fired = _fired(stage, loaded, book, None if own else _TIMELINE_ONLY)
-    first, last = loaded.of_day(loaded.ticks)["ts"].agg(["min", "max"])
+    first, last = times.agg(["min", "max"])
     sentence = str(record.data.get("facts", {}).get("sentence") or "It left no verdict.")
     ran = f"{first:%H:%M} to {last:%H:%M}"
     return StageOfDay(stage, ran, record.status, sentence, tuple(record.gates), fired, on_the_days=not own)
