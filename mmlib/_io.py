@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,19 @@ def shipped_dir(name: str) -> Path:
     )
 
 
-def write_atomic(path: Path, data: str | bytes, *, sync: bool = True) -> Path:
+def write_atomic(path: Path, data: str | bytes | Iterable[bytes], *, sync: bool = True) -> Path:
     """Write through a temporary file in the same directory, fsync, rename; parents are made.
 
     Args:
-        path, data: what is written where. sync: False for what can be made again and whose reader checks it, such as a cache:
-            after a power cut the file may be damaged.
+        path, data: what is written where, parts one behind the other.
+        sync: False for what can be made again and whose reader checks it, such as a cache: after a power cut the file may be
+            damaged.
 
     Raises:
         UserError: the place cannot be written.
     """
-    raw = data.encode("utf-8") if isinstance(data, str) else data
+    whole = data.encode("utf-8") if isinstance(data, str) else data
+    parts = [whole] if isinstance(whole, bytes) else whole
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -65,7 +68,7 @@ def write_atomic(path: Path, data: str | bytes, *, sync: bool = True) -> Path:
         raise UserError(f"{path}: cannot be written ({exc.strerror}); expected a writable workspace") from exc
     try:
         with os.fdopen(fd, "wb") as handle:
-            handle.write(raw)
+            handle.writelines(parts)
             handle.flush()
             if sync:
                 os.fsync(handle.fileno())

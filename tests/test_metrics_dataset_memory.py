@@ -14,11 +14,14 @@ import pyarrow as pa
 import pytest
 
 from mmlib.core import tickbins
+from mmlib.feeds import stream
+from mmlib.feeds.cache import cached
 from mmlib.feeds.writer import FeedWriter
 from mmlib.metrics import dataset, passing, slices
 from mmlib.metrics.dataset import build_dataset
 from mmlib.metrics.farm import Here, threads
 from mmlib.metrics.intervals import Whole
+from mmlib.metrics.ticks import Ticks
 from tests.make_feeds import SECOND_NS, fills, ticks
 
 DAY_NS = 86_400 * SECOND_NS
@@ -134,3 +137,23 @@ def test_histograms_lie_in_pages_that_go_back_to_the_system() -> None:
     assert bins.counted.nbytes + bins.distance.nbytes > 40e6
     assert from_the_heap < 10e6
     assert not bins.counted.any() and not bins.distance.any()
+
+
+def test_the_quarantine_of_ticks_is_kept_line_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream.FeedStream.__init__, "__defaults__", (1 << 16,))
+    path = tmp_path / "pipeline_ticks_20250115.jsonl"
+    path.write_text(f"{'oops ' * 200}\n" * 20_000)
+    entry = cached(path, "ticks", tmp_path / "cache")
+    assert entry.quarantine.stat().st_size > 20e6
+    for repeated in ({}, {path: np.array([5, 7])}):
+        tracemalloc.start()
+        try:
+            Ticks([entry], [], repeated).keep(tmp_path / "quarantine")
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        kept = (tmp_path / "quarantine" / f"{path.name}.quarantine.jsonl").read_bytes().splitlines()
+        assert len(kept) == 20_000 + len(repeated and repeated[path])
+        assert most < 8e6

@@ -60,7 +60,8 @@ def ticks_by_symbol(
         frame = _read(entries, columns, pd.Timestamp(start).value, pd.Timestamp(end).value)
         if frame is not None and quarantine_dir is not None:
             for entry in entries:
-                keep_quarantine(quarantine_dir, entry.source, entry.quarantine.read_bytes())
+                with entry.quarantine.open("rb") as bad:
+                    keep_quarantine(quarantine_dir, entry.source, bad)
         quarantined = sum(sum(entry.facts.quarantined.values()) for entry in entries)
     if frame is None:
         feed = read_feeds(

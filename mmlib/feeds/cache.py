@@ -32,6 +32,13 @@ from mmlib.feeds.schema import Kind, schema_text
 from mmlib.feeds.stream import FeedStream
 
 VERSION = 2
+DECIDING = (
+    *(f"core/{name}.py" for name in ("_jit", "clock", "feedline", "jsonline", "number")),
+    *(f"core/{name}.py" for name in ("separators", "textcodes", "words")),
+    *(f"feeds/{name}.py" for name in ("careful", "columns", "convert", "decode", "order")),
+    *(f"feeds/{name}.py" for name in ("schema", "stream", "timestamps")),
+)
+"""Sources that decide, with the schemas, what an entry holds."""
 _FACTS = b"finishline"
 _WORKED_OUT = ".npz"
 _HOT_NS = (
@@ -152,13 +159,9 @@ def _temporary(path: Path, kind: Kind, newest: bool) -> Iterator[Entry]:
 def _code_version() -> str:
     """Hash of the sources and schemas that decide what an entry holds."""
     package = Path(__file__).resolve().parents[1]
-    names = ("_jit", "clock", "feedline", "jsonline", "number", "words")
-    files = [package / "core" / f"{name}.py" for name in names]
-    own = ("careful", "columns", "convert", "decode", "order", "schema", "stream", "timestamps")
-    files += [package / "feeds" / f"{name}.py" for name in own]
     digest = hashlib.sha256((schema_text("ticks") + schema_text("fills")).encode())
-    for file in files:
-        digest.update(file.read_bytes())
+    for name in DECIDING:
+        digest.update((package / name).read_bytes())
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,12 +252,16 @@ def _merge(bad: Path, path: Path, reason: str, lines: np.ndarray) -> None:
     """Add the lines of these numbers (rising) to the bad ones, which stay in the order of their numbers."""
     held = bad.with_name("merged.jsonl")
     with bad.open("rb") as before, held.open("wb") as after:
-        more = (
-            quarantine_record(path.name, BadLine(number, reason, text))
-            for number, text in lines_at(path, lines)
-        )
-        after.writelines(heapq.merge(before, more, key=lambda line: int(orjson.loads(bytes(line))["line"])))
+        after.writelines(with_repeated(before, path, reason, lines))
     held.replace(bad)
+
+
+def with_repeated(bad: Iterable[bytes], path: Path, reason: str, lines: np.ndarray) -> Iterator[bytes]:
+    """Records of a file's quarantine, and those of the lines of these numbers (rising), in the order of the numbers."""
+    more = (
+        quarantine_record(path.name, BadLine(number, reason, text)) for number, text in lines_at(path, lines)
+    )
+    return heapq.merge(bad, more, key=lambda record: int(orjson.loads(record)["line"]))
 
 
 def lines_at(path: Path, numbers: np.ndarray) -> Iterator[tuple[int, str]]:

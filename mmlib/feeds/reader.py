@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -17,9 +17,8 @@ import pandas as pd
 
 from mmlib._io import UserError, write_atomic
 from mmlib.feeds.cache import Entry, cached
-from mmlib.feeds.careful import BadLine
 from mmlib.feeds.columns import empty_frame, table_frame
-from mmlib.feeds.convert import lines_at, quarantine_record
+from mmlib.feeds.convert import with_repeated
 from mmlib.feeds.order import DUPLICATE
 from mmlib.feeds.schema import FILE_STEM, Kind
 from mmlib.feeds.sidecar import read_sidecar
@@ -98,7 +97,7 @@ def read_feeds(
         merged = _without_duplicates(merged, kind, files, bad)
     if quarantine_dir is not None:
         for path, lines in bad.items():
-            keep_quarantine(quarantine_dir, path, lines)
+            keep_quarantine(quarantine_dir, path, lines.splitlines(keepends=True))
     keep = np.ones(len(merged), dtype=bool)
     if lower is not None:
         keep &= (merged["ts"] >= lower).to_numpy()
@@ -204,24 +203,21 @@ def _without_duplicates(
         return frame
     for number, part in frame.loc[repeated, ["_file", "_line"]].groupby("_file"):
         path = files[int(str(number))]
-        lines = lines_at(path, np.sort(part["_line"].to_numpy()))
-        more = [quarantine_record(path.name, BadLine(line, DUPLICATE[kind], text)) for line, text in lines]
-        bad[path] = b"".join(sorted([*bad[path].splitlines(keepends=True), *more], key=_line_of))
+        held, lines = bad[path].splitlines(keepends=True), np.sort(part["_line"].to_numpy())
+        bad[path] = b"".join(with_repeated(held, path, DUPLICATE[kind], lines))
     return frame[~repeated]
 
 
-def _line_of(record: Any) -> int:
-    return int(orjson.loads(record)["line"])
-
-
-def keep_quarantine(directory: Path, source: Path, lines: bytes) -> None:
+def keep_quarantine(directory: Path, source: Path, records: Iterable[bytes]) -> None:
     """Write the quarantine of one file, or remove that of an earlier reading when it is clean now."""
     path = directory / f"{source.name}.quarantine.jsonl"
     try:
-        if lines:
-            write_atomic(path, lines)
-        else:
+        coming = iter(records)
+        first = next(coming, None)
+        if first is None:
             path.unlink(missing_ok=True)
+        else:
+            write_atomic(path, chain([first], coming))
     except (UserError, OSError):
         return  # a place that cannot be written: the lines stay counted in the result
 

@@ -24,6 +24,12 @@ from mmlib.metrics.slices import Partial, Slice, work_out
 
 Source = Literal["conversion", "kept", "ticks"]
 """Whence a slice came: worked out while the feed was converted, kept from an earlier time, or worked out of Parquet."""
+DECIDING = (
+    *(f"core/{name}.py" for name in ("_jit", "histogram", "tickbins")),
+    *(f"feeds/{name}.py" for name in ("cache", "columns", "schema")),
+    *(f"metrics/{name}.py" for name in ("grid", "passing", "slices")),
+)
+"""Sources that decide what a slice comes to; those that decide what the Parquet file holds are in its own key."""
 MOST = 16
 """Slices kept beside a Parquet file; the oldest ones go."""
 
@@ -91,11 +97,4 @@ def _place(task: Slice) -> Path | None:
 def _code_version() -> str:
     """Hash of the sources that decide what a slice comes to."""
     package = Path(__file__).resolve().parents[1]
-    names = (
-        "core/_jit.py",
-        "core/histogram.py",
-        "core/tickbins.py",
-        "metrics/passing.py",
-        "metrics/slices.py",
-    )
-    return hashlib.sha256(b"".join((package / name).read_bytes() for name in names)).hexdigest()
+    return hashlib.sha256(b"".join((package / name).read_bytes() for name in DECIDING)).hexdigest()

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmlib._io import UserError
 from mmlib.feeds.cache import Entry, cached, joined
-from mmlib.feeds.careful import BadLine
-from mmlib.feeds.convert import lines_at, quarantine_record
+from mmlib.feeds.convert import with_repeated
 from mmlib.feeds.order import DUPLICATE, Ordering, write_ordered
 from mmlib.feeds.reader import feed_files, keep_quarantine, newest_file
 from mmlib.feeds.schema import Kind
@@ -77,15 +75,11 @@ class Ticks:
     def keep(self, directory: Path) -> None:
         """Write the quarantine of every file."""
         for entry in self.entries:
-            lines = entry.quarantine.read_bytes()
-            if entry.source in self.repeated:
-                more = [
-                    quarantine_record(entry.source.name, BadLine(line, DUPLICATE["ticks"], text))
-                    for line, text in lines_at(entry.source, self.repeated[entry.source])
-                ]
-                both = [*lines.splitlines(keepends=True), *more]
-                lines = b"".join(sorted(both, key=lambda record: int(orjson.loads(bytes(record))["line"])))
-            keep_quarantine(directory, entry.source, lines)
+            with entry.quarantine.open("rb") as bad:
+                records: Iterable[bytes] = bad
+                if (lines := self.repeated.get(entry.source)) is not None:
+                    records = with_repeated(bad, entry.source, DUPLICATE["ticks"], lines)
+                keep_quarantine(directory, entry.source, records)
 
 
 def _passed_as(task: Slice) -> tuple[Path, int]:
