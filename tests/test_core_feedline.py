@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mmlib.core._jit import jit_borrowing
 from mmlib.core.clock import time_ns
 from mmlib.core.number import number, plain_number
-from mmlib.core.separators import MOST, ROOM, plain_separators, separators
-from mmlib.core.words import FAIL, SLACK
+from mmlib.core.separators import SPARE, plain_separators, separators
+from mmlib.core.words import SLACK
 from mmlib.feeds.timestamps import to_ns, to_text
 
 
@@ -24,9 +24,9 @@ def padded(text: str) -> np.ndarray:
 
 
 @jit_borrowing
-def told(buf, at, places):  # type: ignore[no-untyped-def]
+def told(buf, at, end, wanted, places):  # type: ignore[no-untyped-def]
     """``separators``, which is only ever a part of another kernel."""
-    return separators(buf, at, places)
+    return separators(buf, at, end, wanted, places)
 
 
 NUMBERS = st.one_of(
@@ -114,18 +114,13 @@ def test_usual_times_never_need_the_full_parser(text: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(list(b'a,\n"}')), max_size=400), st.integers(0, 70))
-def test_separators_are_those_that_are_found_one_by_one(text: list[int], at: int) -> None:
-    buf = np.frombuffer(bytes([97] * at + text) + b"\n" + bytes(SLACK), np.uint8)
-    found, naive = np.zeros(ROOM, np.int64), np.zeros(ROOM, np.int64)
-    n = told(buf, at, found)
-    assert n == plain_separators(buf, at, naive)
-    assert found[: max(n, 0)].tolist() == naive[: max(n, 0)].tolist()
-
-
-@pytest.mark.parametrize("n", [MOST - 1, MOST, MOST + 1, MOST + 300])
-def test_no_more_separators_are_told_than_there_is_room_for(n: int) -> None:
-    buf = np.frombuffer(b"," * (n - 1) + b"\n" + bytes(SLACK), np.uint8)
-    expected = n if n <= MOST else FAIL
-    assert told(buf, 0, np.zeros(ROOM, np.int64)) == expected
-    assert plain_separators(buf, 0, np.zeros(ROOM, np.int64)) == expected
+@given(st.lists(st.sampled_from(list(b'a,\n"}')), max_size=400), st.integers(0, 70), st.integers(1, 300))
+@example([44] * 400, 3, 129)
+def test_separators_are_those_that_are_found_one_by_one(text: list[int], at: int, wanted: int) -> None:
+    end = at + len(text)
+    buf = np.frombuffer(bytes([97] * at + text) + bytes(SLACK), np.uint8)
+    found, naive = (np.zeros(wanted + SPARE, np.int64) for _ in range(2))
+    n = told(buf, at, end, wanted, found)
+    expected = [at + k for k, byte in enumerate(text) if byte in b",\n"][:wanted]
+    assert n == plain_separators(buf, at, end, wanted, naive) == len(expected)
+    assert found[:n].tolist() == naive[:n].tolist() == expected

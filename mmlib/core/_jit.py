@@ -69,6 +69,23 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 @intrinsic
+def _item(typingctx: Any, array: Any, at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        held = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.load(builder.gep(held.data, [args[1]]))
+
+    return array.dtype(array, types.int64), codegen
+
+
+def _item_python(array: Any, at: Any) -> Any:
+    return array[at]
+
+
+item = _item_python if JIT_DISABLED else _item
+"""``array[at]`` of a contiguous array of numbers, for a place that is not negative: to ask whether it is takes longer."""
+
+
+@intrinsic
 def load_word(typingctx: Any, buf: Any, at: Any) -> Any:
     """Eight bytes of a ``uint8[]`` from place ``at`` on as one ``uint64``, the first byte lowest; needs no alignment."""
 

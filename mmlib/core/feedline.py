@@ -4,91 +4,22 @@ Any order of keys is read, further keys with plain values are passed over, and w
 that is anything else is set aside for the full parser, which alone decides whether it is bad; so this one only has to be
 sure of what it accepts.
 
-Oracle: the careful reader, in tests/test_feeds_damage.py and tests/test_core_feedline.py.
+Oracle: the careful reader, in tests/test_feeds_damage.py and tests/test_core_likelines.py.
 """
 
 from __future__ import annotations
 
-import sys
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from mmlib.core._jit import JIT_DISABLED, jit_borrowing, jit_within, same_bytes
-from mmlib.core.clock import time_ns
+from mmlib.core._jit import jit_borrowing, jit_within
+from mmlib.core.decimals import BEFORE
+from mmlib.core.fieldvalue import KEY_BYTES, absent, has_key, key_bits, literal, take
 from mmlib.core.jsonline import skip_blanks
+from mmlib.core.likelines import LINES, like_lines
 from mmlib.core.number import number
-from mmlib.core.separators import separators
-from mmlib.core.textcodes import text_code
-from mmlib.core.words import FAIL, integer, text_end
-
-TIME, TEXT, ID, FLAG, COUNT, NUMBER = range(6)
-"""Roles of a field; see ``Columns`` for what they become."""
-NAT = np.iinfo(np.int64).min
-KEY_BYTES = 32
+from mmlib.core.words import FAIL, text_end
 
 _QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _RETURN, _BREAK = 34, 44, 58, 123, 125, 13, 10
-_NULL, _TRUE, _FALSE = 110, 116, 102
-_BITS = 63  # text codes that a mask can name
-
-
-class Fields(NamedTuple):
-    """What each of k fields looks like.
-
-    Attributes:
-        key: uint8[k * KEY_BYTES], the bytes of ``"name":``. length: int64[k], how many they are.
-        role, slot: int64[k], what it is and which row of its table in ``Columns`` it has.
-        optional: bool[k], may be null or absent. low, high: float64[k], both allowed.
-        names: int64[k], bits of the text codes that are allowed, 0 for any.
-        order: int64[k], which field the k-th key of a line was when last seen. places: int64[separators.ROOM], scratch.
-    """
-
-    key: Any
-    length: Any
-    role: Any
-    slot: Any
-    optional: Any
-    low: Any
-    high: Any
-    names: Any
-    order: Any
-    places: Any
-
-
-class Columns(NamedTuple):
-    """Rows of a block, one table a storage, a row a field.
-
-    Attributes:
-        whole: int64[., n], times in ns (NAT when absent), counts, codes of texts. real: float64[., n], NaN when absent.
-        flag: uint8[., n]. span: int64[., n], begin and end of an id's text; begin is -1 when it is absent.
-        line: int64[n], number of the row's line in the block, from 0.
-        odd: int64[m, 3], lines set aside: number, begin, and how many rows stand before it.
-    """
-
-    whole: Any
-    real: Any
-    flag: Any
-    span: Any
-    line: Any
-    odd: Any
-
-
-@jit_borrowing
-def _plain_is_key(buf, at, fields, field):
-    same = True
-    for i in range(fields.length[field]):
-        same = same and buf[at + i] == fields.key[KEY_BYTES * field + i]
-    return same
-
-
-@jit_within
-def _whole_is_key(buf, at, fields, field):
-    needed = (np.uint64(1) << np.uint64(fields.length[field])) - np.uint64(1)
-    return same_bytes(buf, at, fields.key, KEY_BYTES * field) & needed == needed
-
-
-is_key = _plain_is_key if JIT_DISABLED or sys.byteorder == "big" else _whole_is_key
-"""Whether the key of a field, quotes and colon included, stands at ``at``."""
 
 
 @jit_borrowing
@@ -113,104 +44,17 @@ def _find_key(buf, at, fields):
     return found, skip_blanks(buf, at + 1)
 
 
-@jit_within
-def _literal(buf, at):
-    """Place behind ``true``, ``false`` or ``null`` at ``at``, or FAIL."""
-    b, c, d = buf[at + 1], buf[at + 2], buf[at + 3]
-    if buf[at] == _TRUE and b == 114 and c == 117 and d == 101:
-        return at + 4
-    if buf[at] == _NULL and b == 117 and c == 108 and d == 108:
-        return at + 4
-    if buf[at] == _FALSE and b == 97 and c == 108 and d == 115 and buf[at + 4] == 101:
-        return at + 5
-    return FAIL
-
-
 @jit_borrowing
 def _pass_over(buf, at):
     """Place behind the plain value at ``at``, FAIL for a list, an object or anything else."""
     if buf[at] == _QUOTE:
         end = text_end(buf, at + 1)
         return end + 1 if end >= 0 else FAIL
-    end = _literal(buf, at)
+    end = literal(buf, at)
     if end >= 0:
         return end
     _, end = number(buf, at)
     return end
-
-
-@jit_borrowing
-def _text_value(buf, at, fields, field, texts, columns, row):
-    """Take a text or an id; the place behind it, or FAIL."""
-    slot = fields.slot[field]
-    if fields.role[field] == ID and buf[at] != _QUOTE:
-        _, end = integer(buf, at)
-        columns.span[2 * slot, row] = at
-        columns.span[2 * slot + 1, row] = end
-        return end
-    if buf[at] != _QUOTE:
-        return FAIL
-    end = text_end(buf, at + 1)
-    if end < 0:
-        return FAIL
-    if fields.role[field] == ID:
-        columns.span[2 * slot, row] = at + 1
-        columns.span[2 * slot + 1, row] = end
-        return end + 1
-    if end - at - 1 < fields.low[field]:
-        return FAIL
-    code = text_code(buf, at + 1, end, texts)
-    names = fields.names[field]
-    if code < 0 or (names != 0 and (code >= _BITS or (names >> code) & 1 == 0)):
-        return FAIL
-    columns.whole[slot, row] = code
-    return end + 1
-
-
-@jit_within
-def _absent(fields, field, columns, row):
-    """Note that a field has no value."""
-    role, slot = fields.role[field], fields.slot[field]
-    if role == NUMBER:
-        columns.real[slot, row] = np.nan
-    elif role == TIME:
-        columns.whole[slot, row] = NAT
-    elif role == ID:
-        columns.span[2 * slot, row] = -1
-        columns.span[2 * slot + 1, row] = -1
-
-
-@jit_within
-def _take(buf, at, fields, field, texts, columns, row):
-    """Take the value of a field at ``at``; the place behind it, or FAIL."""
-    role, slot = fields.role[field], fields.slot[field]
-    if buf[at] == _NULL:
-        end = _literal(buf, at)
-        if end < 0 or not fields.optional[field]:
-            return FAIL
-        _absent(fields, field, columns, row)
-        return end
-    if role == NUMBER:
-        value, at = number(buf, at)
-        if not (fields.low[field] <= value <= fields.high[field]):
-            return FAIL
-        columns.real[slot, row] = value
-        return at
-    if role == FLAG:
-        end = _literal(buf, at)
-        columns.flag[slot, row] = end == at + 4
-        return end
-    if role == TIME:
-        value, at = time_ns(buf, at, texts.memo)
-        columns.whole[slot, row] = value
-        return at
-    if role == COUNT:
-        value, at = integer(buf, at)
-        if not (fields.low[field] <= value <= fields.high[field]):
-            return FAIL
-        columns.whole[slot, row] = value
-        return at
-    return _text_value(buf, at, fields, field, texts, columns, row)
 
 
 @jit_within
@@ -223,42 +67,8 @@ def _complete(fields, seen, columns, row):
         if not seen >> field & 1:
             if not fields.optional[field]:
                 return False
-            _absent(fields, field, columns, row)
+            absent(fields, field, columns, row)
     return True
-
-
-@jit_within
-def _as_before(buf, at, fields, texts, columns, row):
-    """Take the object whose brace is at ``at``, if it has the keys of the one before, as a row; the place of its line break.
-
-    FAIL when anything is otherwise, which says nothing about the line.
-    """
-    places = fields.places
-    n = separators(buf, at, places)
-    if n < 0 or n > len(fields.length):
-        return FAIL
-    seen = np.int64(0)
-    at += 1
-    for place in range(n):
-        field = fields.order[place]
-        at = skip_blanks(buf, at)
-        if seen >> field & 1 or not is_key(buf, at, fields, field):
-            return FAIL
-        seen |= np.int64(1) << field
-        end = _take(buf, skip_blanks(buf, at + fields.length[field]), fields, field, texts, columns, row)
-        if end < 0:
-            return FAIL
-        end = skip_blanks(buf, end)
-        if place == n - 1:
-            if buf[end] != _CLOSE:
-                return FAIL
-            end += 1
-            if buf[end] == _RETURN:
-                end += 1
-        if end != places[place]:
-            return FAIL
-        at = places[place] + 1
-    return places[n - 1] if _complete(fields, seen, columns, row) else FAIL
 
 
 @jit_borrowing
@@ -266,11 +76,12 @@ def _object(buf, at, fields, texts, columns, row):
     """Take the object whose brace is at ``at`` as a row; the place behind it, or FAIL."""
     n_fields = len(fields.length)
     seen = np.int64(0)
-    place = 0
+    place, others = 0, 0
+    fields.keys[0] = 0  # until it is known which keys the line has
     at = skip_blanks(buf, at + 1)
     while True:
         field = fields.order[place] if place < n_fields else 0
-        if is_key(buf, at, fields, field):
+        if has_key(buf, at, fields, field, key_bits(fields, field)):
             at = skip_blanks(buf, at + fields.length[field])
         else:
             field, at = _find_key(buf, at, fields)
@@ -283,8 +94,9 @@ def _object(buf, at, fields, texts, columns, row):
             if place < n_fields:
                 fields.order[place] = field
             place += 1
-            at = _take(buf, at, fields, field, texts, columns, row)
+            at = take(buf, at, fields, field, texts, columns, row)
         else:
+            others += 1
             at = _pass_over(buf, at)
         if at < 0:
             return FAIL
@@ -296,11 +108,12 @@ def _object(buf, at, fields, texts, columns, row):
         at = skip_blanks(buf, at + 1)
     if not _complete(fields, seen, columns, row):
         return FAIL
+    fields.keys[0] = place if others == 0 else 0
     return at + 1
 
 
 @jit_within
-def _other_line(buf, at, fields, texts, columns, row):
+def _one_line(buf, at, fields, texts, columns, row):
     """Take the object whose brace is at ``at``, whatever keys it has, as a row; the place of its line break, or FAIL."""
     end = _object(buf, at, fields, texts, columns, row)
     if end < 0:
@@ -323,14 +136,22 @@ def decode_lines(buf, n, fields, texts, columns):
         Numbers of lines, of rows, and of odd lines (blank ones are neither); FAIL instead of the first when there are more
         odd lines than room for them.
     """
-    at, lines, rows, odd = 0, 0, 0, 0
+    at, lines, rows, odd, most = 0, 0, 0, 0, 1
     while at < n:
+        if fields.keys[0] > 0 and at >= BEFORE:
+            most = min(most, len(columns.line) - rows)
+            alike, at = like_lines(buf, at, n, most, fields, texts, columns, rows)
+            for line in range(alike):
+                columns.line[rows + line] = lines + line
+            lines += alike
+            rows += alike
+            most = min(2 * most, LINES) if alike == most else 1
+            if alike > 0:
+                continue
         start = skip_blanks(buf, at)
         end = FAIL
         if buf[start] == _OPEN:
-            end = _as_before(buf, start, fields, texts, columns, rows)
-            if end < 0:
-                end = _other_line(buf, start, fields, texts, columns, rows)
+            end = _one_line(buf, start, fields, texts, columns, rows)
         if end >= 0:
             columns.line[rows] = lines
             rows += 1

@@ -17,9 +17,10 @@ from mmlib.core.words import FAIL, digits
 
 _MINUS, _PLUS, _DOT, _ZERO = 45, 43, 46, 48
 _LEAST, _MOST = -27, 22  # powers of ten
-_EXACT = np.int64(2**53)
+EXACT = np.int64(2**53)
+"""A quotient of an integer up to it and of a power of ten up to 10^22 is the nearest float64."""
 _TENS = np.array([10**k for k in range(19)], np.int64)
-_POW10 = np.array([10.0**k for k in range(23)])
+POW10 = np.array([10.0**k for k in range(23)])
 _POW2_FROM = -200
 _POW2 = np.array([2.0**k for k in range(_POW2_FROM, 201)])
 _1, _3, _9, _LOW9 = np.uint64(1), np.uint64(3), np.uint64(9), np.uint64(0x1FF)
@@ -39,7 +40,7 @@ _LOW = np.array([five & (2**64 - 1) for five in _FIVES], np.uint64)
 
 
 @jit_borrowing
-def _scaled(value, q):
+def scaled(value, q):
     """``value * 10**q`` rounded to the nearest float64, for 0 < value < 10^18 and q within the table."""
     shift = high_zeros(np.uint64(value))
     word = np.uint64(value) << np.uint64(shift)
@@ -97,7 +98,7 @@ def _word_number(buf, at):
         part, k = digits(buf, point + 1)
         after = buf[point + 1 + k]
         if 0 < k < 8 and after != 101 and after != 69:  # at most 15 digits: one division is exact
-            result = np.float64(value * _TENS[k] + part) / _POW10[k]
+            result = np.float64(value * _TENS[k] + part) / POW10[k]
             return (-result if negative else result), point + 1 + k
     value, at = _more_digits(buf, at, np.int64(0))
     if at <= start or (buf[start] == _ZERO and at - start > 1):
@@ -116,10 +117,10 @@ def _word_number(buf, at):
         q += power
     if value == 0:
         result = 0.0
-    elif value < _EXACT and -22 <= q <= 22:
-        result = np.float64(value) / _POW10[-q] if q < 0 else np.float64(value) * _POW10[q]
+    elif value < EXACT and -22 <= q <= 22:
+        result = np.float64(value) / POW10[-q] if q < 0 else np.float64(value) * POW10[q]
     elif _LEAST <= q <= _MOST:
-        result = _scaled(value, q)
+        result = scaled(value, q)
     else:
         return 0.0, FAIL
     return -result if negative else result, at

@@ -33,8 +33,8 @@ from mmlib.feeds.stream import FeedStream
 
 VERSION = 2
 DECIDING = (
-    *(f"core/{name}.py" for name in ("_jit", "clock", "feedline", "jsonline", "number")),
-    *(f"core/{name}.py" for name in ("separators", "textcodes", "words")),
+    *(f"core/{name}.py" for name in ("_jit", "clock", "decimals", "feedline", "fieldvalue", "jsonline")),
+    *(f"core/{name}.py" for name in ("likelines", "number", "separators", "textcodes", "words")),
     *(f"feeds/{name}.py" for name in ("careful", "columns", "convert", "decode", "order")),
     *(f"feeds/{name}.py" for name in ("schema", "stream", "timestamps")),
 )

@@ -16,7 +16,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmlib.core.feedline import Columns, watch
+from mmlib.core.feedline import watch
+from mmlib.core.fieldvalue import Columns
 from mmlib.feeds.careful import BadLine
 from mmlib.feeds.columns import pairs_of
 from mmlib.feeds.decode import Decoded, decode, decode_all

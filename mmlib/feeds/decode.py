@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmlib.core.feedline import (
+from mmlib.core.decimals import new_decimals
+from mmlib.core.feedline import decode_lines, gather
+from mmlib.core.fieldvalue import (
     COUNT,
     FLAG,
     ID,
@@ -21,10 +23,8 @@ from mmlib.core.feedline import (
     TIME,
     Columns,
     Fields,
-    decode_lines,
-    gather,
 )
-from mmlib.core.separators import ROOM
+from mmlib.core.likelines import room as places_room
 from mmlib.core.textcodes import RECENT, TEXT_WORDS, Texts
 from mmlib.core.words import SLACK
 from mmlib.feeds import stream
@@ -53,6 +53,7 @@ _MAY_BE_NULL = ("time", "text", "id")
 _TEXTS = 1024  # different ones that a block may hold; lines with more are looked at one by one
 _LARGEST = float(np.finfo(np.float64).max)
 _SMALLEST = float(np.nextafter(0.0, 1.0))
+_SPARE = 1 << 12  # rows: blocks differ by a part of a line, and their rooms are to serve all of them
 _ODD = 1024  # lines set aside for which there is room at first
 _MOST_ODD = 1 << 14  # of which each may become objects of a kilobyte or two, in every block that is in work
 _SHARE = 8  # pieces of a block with more of them
@@ -96,11 +97,9 @@ def decode(kind: Kind, block: Block, room: Columns | None = None) -> Decoded | N
         start = bytes(block.buf[: block.n - 1]).decode("utf-8", "replace")
         reason = f"longer than {stream.LONGEST >> 20} MiB; only its beginning is kept"
         return Decoded(arrow_schema(kind).empty_table(), [BadLine(1, reason, start)], 1, room=room)
-    fields = _fields(kind)
-    scratch = np.empty(ROOM, np.int64)
-    fields, texts = fields._replace(order=fields.order.copy(), places=scratch), _texts(kind)
+    fields, texts = _fields(kind), _texts(kind)
     most = block.n // _shortest(kind) + 1
-    columns = room if room is not None and len(room.line) >= most else _room(kind, most)
+    columns = room if room is not None and len(room.line) >= most else _room(kind, most + _SPARE)
     lines, rows, n_odd = decode_lines(block.buf, block.n, fields, texts, columns)
     if lines < 0:
         columns = columns._replace(odd=np.empty((_MOST_ODD, 3), np.int64))
@@ -178,8 +177,21 @@ def _shortest(kind: Kind) -> int:
     return sum(len(name) + 5 for name in schema(kind)["required"])
 
 
-@cache
 def _fields(kind: Kind) -> Fields:
+    """What the fields look like, and nothing met yet."""
+    alike = _alike_fields(kind)
+    n = len(alike.order)
+    return alike._replace(
+        order=np.arange(n),
+        keys=np.zeros(1, np.int64),
+        places=np.empty(places_room(n), np.int64),
+        decimals=new_decimals(),
+    )
+
+
+@cache
+def _alike_fields(kind: Kind) -> Fields:
+    """What the fields of all blocks look like."""
     names, slots = _names(kind), _slots(kind)
     key = np.zeros((len(names), KEY_BYTES), np.uint8)
     low, high = np.full(len(names), -_LARGEST), np.full(len(names), _LARGEST)
@@ -197,8 +209,8 @@ def _fields(kind: Kind) -> Fields:
         optional[k] = "null" in types_of(spec)
     role, slot = (np.array([slots[name][part] for name in names], np.int64) for part in (0, 1))
     length = np.array([len(name) + 3 for name in names], np.int64)
-    order, places = np.arange(len(names), dtype=np.int64), np.empty(0, np.int64)
-    return Fields(key.ravel(), length, role, slot, optional, low, high, allowed, order, places)
+    none = np.empty(0, np.int64)
+    return Fields(key.ravel(), length, role, slot, optional, low, high, allowed, role, none, none, none)
 
 
 def _texts(kind: Kind) -> Texts:
