@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import random
+import time
 import tracemalloc
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +15,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastjsonschema import JsonSchemaValueException
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmlib.core.words import SLACK
-from mmlib.feeds import decode, stream
+from mmlib.feeds import careful, decode, stream
 from mmlib.feeds.blocks import read_blocks
 from mmlib.feeds.convert import Found, convert
 from mmlib.feeds.lines import LineMaker
+from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block
 from tests.make_feeds import ticks
 
@@ -125,3 +130,25 @@ def test_pieces_are_the_lines_of_the_block(lines: list[bytes], size: int, torn: 
         text, slack = bytes(piece.buf[: piece.n]), bytes(piece.buf[piece.n :])
         assert text.endswith(b"\n") and slack == bytes(SLACK)
         assert len(text) <= size or text.count(b"\n") == 1
+
+
+def test_long_lines_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a line of 16 MiB says may take 500 MB, and blocks are decoded side by side."""
+    inside, most = Counter[str](), Counter[str]()
+
+    def validator(kind: Kind) -> Callable[[object], None]:
+        def check(row: object) -> None:
+            inside["now"] += 1
+            most["now"] = max(most["now"], inside["now"])
+            time.sleep(0.15)
+            inside["now"] -= 1
+            raise JsonSchemaValueException("data must be object")
+
+        return check
+
+    monkeypatch.setattr(careful, "validator", validator)
+    monkeypatch.setattr(stream.FeedStream.__init__, "__defaults__", (1 << 20,))
+    data = (b"[" + b"{}," * (1 << 19) + b"{}]\n") * 4
+    found, _, bad = converted(data, tmp_path / "home", newest=False)
+    assert (found.lines, found.quarantined, most["now"]) == (4, {"line must be object": 4}, 1)
+    assert len(bad) > len(data)

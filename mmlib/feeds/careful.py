@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from mmlib.feeds.timestamps import to_ns
 
 CUT_SHORT = "; the file ends in this line"
 """How the reason of a last line ends that was not written whole, or not yet."""
+_LONG = 1 << 20  # bytes of a line; longer ones take turns, as objects may take thirty times as much
+_IN_TURN = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,13 @@ def judge(kind: Kind, raw: bytes, line: int, *, torn: bool = False) -> dict[str,
         kind: ticks or fills. raw: the line. line: its 1-based number.
         torn: the file ends in this line.
     """
+    if len(raw) <= _LONG:
+        return _judged(kind, raw, line, torn)
+    with _IN_TURN:
+        return _judged(kind, raw, line, torn)
+
+
+def _judged(kind: Kind, raw: bytes, line: int, torn: bool) -> dict[str, Any] | BadLine | None:
     if not raw.strip():
         return None
     try:
