@@ -53,6 +53,26 @@ def test_intervals_are_aligned_complete_and_end_exclusive(tmp_path: Path) -> Non
     assert dataset.summary["ticks"] == 2 * 780
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "says"),
+    [(datetime(2025, 1, 15), None, "no zone"), (START, START - timedelta(hours=1), "end after the start")],
+)
+def test_a_range_that_is_none_is_refused(
+    tmp_path: Path, start: datetime, end: datetime | None, says: str
+) -> None:
+    write(tmp_path, sane(300, 70), fills(5, 70))
+    with pytest.raises(UserError, match=says):
+        build_dataset(tmp_path, start=start, end=end)
+
+
+def test_a_fill_id_counts_once_for_each_symbol(tmp_path: Path) -> None:
+    deals = fills(40, 69, span_ns=600 * SECOND_NS)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        write(tmp_path, sane(600, 68), deals, symbol)
+    summary = build_dataset(tmp_path).summary
+    assert (summary["fills"], summary["duplicate_lines"]) == (2 * len(deals), 0)
+
+
 def test_money_of_the_intervals_adds_up_to_the_whole(tmp_path: Path) -> None:
     rows, deals = sane(3600, 73), fills(200, 74, span_ns=3600 * SECOND_NS)
     write(tmp_path, rows, deals)

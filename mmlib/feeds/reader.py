@@ -79,7 +79,7 @@ def read_feeds(
     Raises:
         UserError: ``directory`` is a file, a file cannot be opened, or the range is naive or reversed.
     """
-    lower, upper = _range(start, end)
+    lower, upper = time_range(start, end)
     with open_feeds(directory, kind, start=start, end=end, cache_dir=cache_dir) as entries:
         # A fill that stands in two files may have two times; a repeated tick has one, so what lies outside is not needed.
         span = (lower, upper) if kind == "ticks" else (None, None)
@@ -179,7 +179,14 @@ def file_span(path: Path) -> tuple[datetime, datetime] | None:
     return day - timedelta(days=1), day + timedelta(days=2)
 
 
-def _range(start: datetime | None, end: datetime | None) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+def time_range(
+    start: datetime | None, end: datetime | None
+) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+    """Both ends as pandas has them.
+
+    Raises:
+        UserError: one of them has no zone, or the range is empty or reversed.
+    """
     for name, value in (("start", start), ("end", end)):
         if value is not None and value.tzinfo is None:
             raise UserError(f"{name} {value.isoformat()}: has no zone; expected e.g. 2025-01-15T00:00:00Z")

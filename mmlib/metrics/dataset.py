@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,16 @@ import pyarrow as pa
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.feeds.cache import sweep
 from mmlib.feeds.progress import told
-from mmlib.feeds.reader import Feed, file_span, read_feeds
+from mmlib.feeds.reader import Feed, file_span, time_range
 from mmlib.feeds.sidecar import grade_of, read_sidecar
 from mmlib.metrics.farm import Farm, Progress, collect, threads
+from mmlib.metrics.fills import read_fills
 from mmlib.metrics.grid import SECOND_NS, Grid, ns
-from mmlib.metrics.intervals import NO_TICKS, Whole, asked_ns, fills_by_pair, interval_frame, nonfinite_values
+from mmlib.metrics.intervals import NO_TICKS, Whole, interval_frame, nonfinite_values
 from mmlib.metrics.kept import Source, reduced, save
 from mmlib.metrics.passing import Passing
 from mmlib.metrics.slices import Pair, plan
-from mmlib.metrics.ticks import Ticks, convert_files, open_ticks
+from mmlib.metrics.ticks import Ticks, open_ticks
 
 SCHEMA_VERSION = 1
 
@@ -92,25 +93,22 @@ def build_dataset(
         UserError: naive or reversed range, an interval that does not divide a day, feeds that cannot be read, a cluster
             that cannot be reached or lost too many workers.
     """
+    time_range(start, end)
     step_ns = _step_ns(interval_min)
     work = farm or threads()
     with tempfile.TemporaryDirectory(prefix="finishline-") as scratch, told(progress):
         home = cache_dir or Path(scratch)
-        convert_files(feeds_dir, "fills", start, end, home, work, progress)
-        fills = read_feeds(
-            feeds_dir, "fills", start=start, end=end, quarantine_dir=quarantine_dir, cache_dir=home
-        )
-        by_pair = fills_by_pair(fills.frame)
-        fills = replace(fills, frame=fills.frame[["ts"]])
-        asked = {pair: asked_ns(part.deals) for pair, part in by_pair.items()}
+        fills = read_fills(feeds_dir, start, end, home, quarantine_dir, work, progress)
         limits = _limits(start, end)
-        onlooker = partial(_onlooker, asked=asked, step_ns=step_ns, limits=limits)
+        onlooker = partial(_onlooker, asked=fills.asked_ns, step_ns=step_ns, limits=limits)
         for last_try in (False, True):
             ticks = open_ticks(feeds_dir, start, end, home, work, progress, onlooker)
-            grid = _grid(ticks, fills.frame, start, end, step_ns)
-            whole = Whole(sorted({*ticks.pairs, *by_pair}), grid)
+            grid = _grid(ticks, fills.feed.frame, start, end, step_ns)
+            whole = Whole(sorted({*ticks.pairs, *fills.by_pair}), grid)
             try:
-                sources = _reduce(ticks, whole, asked, limits, work, progress, keep=cache_dir is not None)
+                sources = _reduce(
+                    ticks, whole, fills.asked_ns, limits, work, progress, keep=cache_dir is not None
+                )
                 break
             except (OSError, pa.ArrowException) as exc:
                 if last_try:
@@ -123,8 +121,8 @@ def build_dataset(
         if sources.keys() - {"kept"}:
             with contextlib.suppress(OSError):
                 sweep(home)
-    intervals = interval_frame(whole, by_pair)
-    summary = _summary(intervals, grid, ticks, fills, feeds_dir)
+    intervals = interval_frame(whole, fills.by_pair)
+    summary = _summary(intervals, grid, ticks, fills.feed, feeds_dir)
     summary["from"], summary["to"] = _bounds(grid, start, end)
     return Dataset(intervals, summary, sources)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,8 @@ import pandas as pd
 from mmlib.core import tickbins as tb
 from mmlib.core.histogram import SIZE, bucket_index
 from mmlib.feeds.columns import empty_frame
-from mmlib.metrics.grid import SECOND_NS, Bins, Grid, ratio, utc
+from mmlib.metrics.fills import HORIZONS_S, Fills
+from mmlib.metrics.grid import Bins, Grid, ratio, utc
 from mmlib.metrics.latency import STAGE_COLUMNS
 from mmlib.metrics.ledger import Deals, Ledger, Marks, ledger_of
 from mmlib.metrics.money import Markouts, money_ratios, money_sums
@@ -37,34 +38,9 @@ WITH_FILLS = (
     *("queue_ahead_qty", "order_latency_p95_ms"),
 )
 """Undefined, and therefore missing, in an interval without fills."""
-HORIZONS_S = (1, 5, 30, 60)
 MARKOUTS = tuple(f"markout_{horizon}s_bps" for horizon in HORIZONS_S)
 OPTIONAL = ("volatility_bps", "rss_mb", "inventory_mean", *MARKOUTS)
 """May be missing: too few mids, a bot that does not report them, no tick soon enough after the fills."""
-
-
-class Fills(NamedTuple):
-    """Fills of one symbol and arm in time order, and ``float64[f]``, NaN where unknown."""
-
-    deals: Deals
-    queue_ahead_qty: np.ndarray
-    latency_ms: np.ndarray
-
-    @classmethod
-    def of(cls, frame: pd.DataFrame) -> Fills:
-        """The rows of a feed frame."""
-        return cls(Deals.of(frame), *(frame[name].to_numpy(np.float64) for name in cls._fields[1:]))
-
-    def take(self, rows: np.ndarray) -> Fills:
-        """Those of ``int64[k]`` rows."""
-        return Fills(self.deals.take(rows), self.queue_ahead_qty[rows], self.latency_ms[rows])
-
-
-def fills_by_pair(frame: pd.DataFrame) -> dict[Pair, Fills]:
-    """The fills of each symbol and arm of a feed frame."""
-    every = Fills.of(frame)
-    rows: Any = frame.groupby(["symbol", "arm"], observed=True).indices
-    return {(str(symbol), str(arm)): every.take(some) for (symbol, arm), some in rows.items()}
 
 
 class Whole:
@@ -159,12 +135,6 @@ def _marks(partial: Partial, k: int, *, first: bool) -> tuple[np.ndarray, np.nda
     times, mids = np.concatenate(ts_ns), np.concatenate(mid)
     kept = times != tb.NEVER
     return times[kept], mids[kept]
-
-
-def asked_ns(fills: Deals) -> np.ndarray:
-    """Times at which the mid must be known for the fills of one symbol and arm, ``int64[n]`` rising, ns."""
-    ts_ns = fills.ts_ns
-    return np.unique(np.concatenate([ts_ns - 1, *(ts_ns + h * SECOND_NS for h in HORIZONS_S)]))
 
 
 def interval_frame(whole: Whole, fills: Mapping[Pair, Fills]) -> pd.DataFrame:
