@@ -51,8 +51,3 @@ def needed(*sources: str) -> set[str]:
 )
 def test_all_sources_that_decide_are_part_of_the_key(said: Sequence[str], made_by: list[str]) -> None:
     assert {*said} == needed(*made_by)
-
-
-def test_imports_are_found_wherever_they_stand() -> None:
-    assert {"core/separators.py", "core/textcodes.py"} <= {*imported("core/feedline.py")}
-    assert "feeds/stream.py" in {*imported("feeds/decode.py")}

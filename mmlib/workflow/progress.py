@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from mmlib.workflow.runner import Event
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+_SHOWN_S = 2.0
 _COLOURS = {
     "PASS": "green",
     "INCONCLUSIVE": "yellow",
@@ -29,6 +31,7 @@ class Reporter(AbstractContextManager["Reporter"]):
         self.begun = self.done = 0
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._next = 0.0
 
     def __enter__(self) -> Reporter:
         if sys.stderr.isatty():
@@ -63,9 +66,11 @@ class Reporter(AbstractContextManager["Reporter"]):
             self._end(event)
 
     def said(self, step: str, text: str) -> None:
-        """Show how far a running step says that it is."""
+        """Show how far a running step says that it is; as plain lines, one every two seconds at most."""
         if self._bar is None:
-            self._line(f"    {text}")
+            if time.monotonic() >= self._next:
+                self._next = time.monotonic() + _SHOWN_S
+                self._line(f"    {text}")
         elif step in self._tasks:
             self._bar.update(self._tasks[step], description=f"{step.capitalize()}: {_plain(text)}")
 
