@@ -159,6 +159,29 @@ def test_promtool_accepts_the_rules_and_some_of_their_tests(book: GateBook, tmp_
     run_promtool("test", "rules", "test.yml", cwd=tmp_path)
 
 
+@promtool
+@pytest.mark.parametrize(
+    "matching",
+    ["on (job)", "on (instance)", "on ()", "on (job, instance)"],
+    ids=["job", "instance", "none", "as it is"],
+)
+def test_memory_is_matched_with_the_ticks_of_its_own_process(
+    matching: str, book: GateBook, tmp_path: Path
+) -> None:
+    """The generated test of memory fails for rules that take the ticks of another process for its own."""
+    path = rules.write_rules(tmp_path / rules.RULES_FILE.name, book)
+    text = path.read_text()
+    assert text.count("on (job, instance)") >= 2
+    path.write_text(text.replace("on (job, instance)", matching))
+    payload = rule_tests.test_file(book)
+    payload["tests"] = [test for test in payload["tests"] if "stands still" in test["name"]]
+    assert len(payload["tests"]) == 1
+    (tmp_path / "test.yml").write_text(rules.to_yaml(payload))
+    words = ["promtool", "test", "rules", "test.yml"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode == 0) == (matching == "on (job, instance)"), done.stdout + done.stderr
+
+
 def test_expected_firings_of_the_generated_tests_are_the_naive_ones(book: GateBook) -> None:
     for gate in book:
         if not rules.sustained(gate):

@@ -17,6 +17,7 @@ from mmlib.gates.spec import Gate, GateBook
 from mmlib.gates.sustained import find_runs
 from mmlib.metrics.exported import LABEL_VALUES, Exported, le_text
 from mmlib.ops import promql, rules
+from mmlib.ops.firings import PROCESS_WIDE
 from mmlib.ops.rule_series import BAD, GOOD, MISSING, drive, drive_day, labels, worth
 
 TESTS_FILE = rules.RULES_FILE.with_name("finishline.rules.test.yml")
@@ -35,6 +36,7 @@ def test_file(book: GateBook, rule_name: str = rules.RULES_FILE.name) -> dict[st
     tests = [test for gate in book if rules.sustained(gate) for test in _of_gate(gate)]
     days = [gate for gate in book if rules.of_a_day(gate)]
     tests += [_of_day(days)] if days else []
+    tests += [_of_silent(gate) for gate in book if rules.sustained(gate) and gate.metric in PROCESS_WIDE]
     tests += [_of_absence(family) for family in _absent_families()]
     tests += [_stall(), _vanished()]
     return {"rule_files": [rule_name], "evaluation_interval": f"{promql.STEP_S}s", "tests": tests}
@@ -105,6 +107,31 @@ def _of_day(gates: list[Gate]) -> dict[str, Any]:
             for minute in (1439, 1440, 1499, 1500)
         ]
     return _test("the day's gates", inputs, checks)
+
+
+def _of_silent(gate: Gate) -> dict[str, Any]:
+    """The memory of a process that stands still is judged by nobody, whatever ticks beside it.
+
+    Beside it are another process of its job, and one of another job at the same address. Of two that tick, only the one whose
+    memory is bad is told of.
+    """
+    bad = GOOD * _WARM.get(gate.metric, 2) + BAD * rules.points(gate)
+    good = GOOD * len(bad)
+    inputs: dict[str, str] = {}
+    for job, instance, states in (
+        ("desk", "still", bad),
+        ("desk", "one", good),
+        ("other", "still", good),
+        ("other", "two", bad),
+    ):
+        for series, values in (drive(gate, states, instance) or {}).items():
+            stands = (job, instance) == ("desk", "still") and series.startswith("mm_tick_total")
+            name = series.replace("instance=", f'job="{job}", instance=')
+            inputs[name] = f"0x{len(bad)}" if stands else values
+    told = {"gate": gate.id, "severity": gate.severity, "step": gate.step, "job": "other", "instance": "two"}
+    alert = rules.name(gate.id)
+    wanted = [_looked(alert, len(bad) - 1, None), _looked(alert, len(bad), told)]
+    return _test(f"{gate.id}: of a process that stands still", inputs, wanted)
 
 
 def _checks(gate: Gate, on: list[bool], process: str) -> list[dict[str, Any]]:
