@@ -214,6 +214,11 @@ class Provenance:
 def command_of(step: Any) -> str:
     """The command that runs an open step the same way again."""
     words = ["finishline", "run", "--step", step.step]
+    if step.step == "daily_ops":
+        words = ["finishline", "daily"]
+        for name in ("date", "feeds"):
+            if step.params.get(name):
+                words += [f"--{name}", str(step.params[name])]
     if step.params.get("profile"):
         words += ["--profile", str(step.params["profile"])]
     if step.source:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,17 +59,20 @@ def param_hashes(ws: Path) -> dict[str, str]:
 def hash_files(ws: Path, paths: Iterable[Path | str]) -> dict[str, str]:
     """Path below the workspace (absolute when outside) -> SHA-256; directories stand for the files in them.
 
-    A path that does not exist is listed as ``missing``: a record never claims a file that was not written.
+    A path that does not exist is listed as ``missing``: a record never claims a file that was not written. Feeds are large, so
+    files are read side by side.
     """
     base = ws.resolve()
-    hashes: dict[str, str] = {}
+    named: dict[str, Path] = {}
     for given in paths:
         path = (base / given).resolve()
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
             name = file.relative_to(base).as_posix() if file.is_relative_to(base) else str(file)
-            hashes[name] = sha256_file(file) if file.is_file() else MISSING
-    return hashes
+            named[name] = file
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = pool.map(lambda file: sha256_file(file) if file.is_file() else MISSING, named.values())
+    return dict(zip(named, digests, strict=True))
 
 
 def stamps(ws: Path, names: Iterable[str]) -> dict[str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, write_atomic
@@ -81,12 +83,15 @@ def execute(
         UserError: bad input that was found before the first notebook started.
     """
     from mmlib.workflow.sessionprogress import listening
-    from mmlib.workflow.site import build_site
 
     _give_params(ws)
     planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=notebooks)
+    # a second of imports, for which there is time while the notebooks run
+    Thread(target=import_module, args=("mmlib.workflow.site",), daemon=True).start()
     with Reporter(len(planned)) as report, listening(report.said):
         run_id, outcomes = run_steps(ws, planned, profile=profile, resume=resume, on_event=report)
+    from mmlib.workflow.site import build_site
+
     return Done(run_id, tuple(outcomes), _verdict(ws, profile, keys), build_site(ws))
 
 
