@@ -25,6 +25,7 @@ from mmlib.figures import (
     readiness,
     theme,
 )
+from mmlib.metrics.spread import spread
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -161,6 +162,13 @@ def market_curves() -> pd.DataFrame:
     return pd.concat([part.assign(market=m) for part in (one, two) for m in ("recorded", "simulated")])
 
 
+def many(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows under the names of more symbols than lines can be told apart."""
+    if "symbol" not in frame.columns:
+        frame = frame.assign(symbol="BTCUSDT")
+    return pd.concat([frame.assign(symbol=frame["symbol"] + f"{n}") for n in range(8)], ignore_index=True)
+
+
 FIGURES: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] = {
     "stage_bars": (lambda f: latency.stage_bars(f, {"fetch_md": 35.0}), percentiles),
     "minute_lines": (lambda f: latency.minute_lines(f, "deadline_miss_pct", 5.0), minutes),
@@ -184,6 +192,11 @@ FIGURES: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] 
     "trend": (baseline.trend, trend),
     "search": (lambda f: calibration.search(f, choices()), trials),
     "day": (lambda f: daily.day(f, {"hit_ratio": 0.7}), minutes),
+    "day of many symbols": (
+        lambda f: daily.day(f, {"hit_ratio": 0.7}, spread(f, daily.METRICS)),
+        lambda: many(minutes()),
+    ),
+    "waterfall of many symbols": (money.waterfall, lambda: many(decomposition())),
     "readiness": (readiness.table, rows),
     "flags": (prep.flags, flags),
 }
@@ -251,6 +264,30 @@ def test_lines_keep_gaps_units_and_limits() -> None:
     )
     assert fig.layout.shapes[0].y0 == 0.7
     assert fig.data[0].line.dash != fig.data[1].line.dash  # arms told apart without colour
+
+
+def test_many_symbols_are_a_band_a_middle_and_the_one_that_went_furthest() -> None:
+    frame = many(minutes())
+    n, shown = 4 * 8, [m for m in daily.METRICS if frame.get(m) is not None and frame[m].notna().any()]
+    fig = daily.day(frame, {}, spread(frame, daily.METRICS))
+    assert len(fig.data) == 4 * len(shown)
+    assert [t.name for t in fig.data if t.showlegend] == [
+        f"lowest to highest of {n}",
+        f"middle of {n}",
+        "the one that went furthest",
+    ]
+    assert all("furthest" in a.text for a in fig.layout.annotations)
+    few = daily.day(minutes(), {}, spread(minutes(), daily.METRICS))
+    assert len(few.data) == 4 * len(shown)  # a line each
+    assert "BTCUSDT, arm A" in {t.name for t in few.data}
+
+
+def test_bars_of_many_symbols_add_up_to_net_with_the_worst_on_top() -> None:
+    fig = money.waterfall(many(decomposition()))
+    *bars, net = fig.data
+    np.testing.assert_allclose(sum(np.asarray(bar.x) for bar in bars), np.asarray(net.x))
+    assert (np.diff(np.asarray(net.x)) <= 0).all()  # the axis goes upwards
+    assert len(net.y) == len(set(net.y)) == 16
 
 
 def test_waterfall_bars_add_up_to_net() -> None:

@@ -203,6 +203,28 @@ def test_firings_look_at_the_gate_arm_only_and_at_the_process_once(book: GateBoo
     assert found["who"].tolist() == ["X", "process"]
 
 
+def test_firings_in_short_add_up_and_keep_the_worst(book: GateBook) -> None:
+    minutes = pd.DataFrame(
+        {
+            "ts": np.tile(pd.date_range(make_days.DAY, periods=120, freq="min", unit="ns"), 2),
+            "symbol": np.repeat(["X", "Y"], 120),
+            "arm": "A",
+            "hit_ratio": 0.9,
+        }
+    )
+    for symbol, start, stop, value in (("X", 5, 40, 0.4), ("X", 50, 90, 0.2), ("Y", 30, 75, 0.3)):
+        at = (minutes["symbol"] == symbol) & (minutes.groupby("symbol").cumcount().between(start, stop))
+        minutes.loc[at, "hit_ratio"] = value
+    fired = firings.firings(minutes, [book.get("soak.stop.hit_ratio")])
+    short = firings.in_short(fired, book)
+    assert short[["who", "times", "minutes", "worst"]].to_numpy().tolist() == [
+        ["X", 2, 75.0, 0.2],
+        ["Y", 1, 45.0, 0.3],
+    ]
+    assert [f"{at:%H:%M}" for at in (*short["start"], *short["end"])] == ["00:05", "00:30", "01:30", "01:15"]
+    assert firings.in_short(fired.iloc[:0], book).empty
+
+
 @pytest.mark.parametrize("text", ["2025-02-30", "2025-1-1", "yesterday", "", "20250101", "2025-01-01T00"])
 def test_a_date_that_does_not_exist_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected YYYY-MM-DD"):

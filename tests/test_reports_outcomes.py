@@ -190,6 +190,30 @@ def test_daily_report_leads_with_health_and_first_action(book: GateBook) -> None
         assert f"## {heading}" in text
 
 
+def test_daily_report_of_many_symbols_says_first_what_they_have_in_common(book: GateBook) -> None:
+    symbols = ("AUSDT", "BUSDT", "CUSDT")
+    ticks = pd.concat([make_days.ticks(8640, symbol=symbol) for symbol in symbols])
+    ticks.loc[ticks["symbol"] == "BUSDT", "emit_ms"] = 3.0
+    ticks = ticks.assign(errors=(np.arange(len(ticks)) % 1000 == 0).astype(int))
+    fills = pd.concat(
+        [make_days.fills(ticks["ts"][:8640:n], symbol=s, taker=True) for n, s in enumerate(symbols, start=6)]
+    )
+    gaps = fills["ts"].dt.hour.isin([3, 4, 5])  # so that the taker share fires twice
+    found = ops_daily.daily_summary(ops_daily.Day(date(2025, 1, 15), ticks, fills[~gaps]), book)
+    text = daily.daily(found, STAMP)
+    assert (
+        "\n\nFailed: Taker share of the day, Taker share in operation (2 of 4 gates); would have fired: "
+        in text
+    )
+    short, each = text.split("Each of them:")[0], text.split("Each of them:")[1]
+    assert "| critical | `daily.stop.taker_share` | AUSDT | 2 | " in short
+    assert each.count("| critical | `daily.stop.taker_share` | AUSDT |") == 2
+    (emit,) = [line for line in text.splitlines() if line.startswith("| emit | 25,920 |")]
+    assert emit.split(" | ")[-1].startswith("BUSDT, ")
+    assert "_No error has a code._" in text
+    assert "_It never opened._" in text
+
+
 def test_daily_report_says_what_made_the_result_and_who_was_weakest() -> None:
     edge = pd.DataFrame(
         {

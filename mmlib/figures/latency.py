@@ -82,10 +82,10 @@ def minute_lines(
 def add_lines(
     fig: go.Figure, frame: pd.DataFrame, metric: str, *, row: int | None = None, legend: bool = True
 ) -> None:
-    """Add the lines of one metric to a figure or to one row of it."""
+    """Add the lines of one metric to a figure or to one row of it, whose axis is then one of dates."""
     when = theme.time_column(frame)
     for name, style, rows in theme.series(frame):
-        x, y = theme.thin(theme.times(rows[when]), rows[metric].to_numpy(dtype=float))
+        x, y = theme.thin(theme.milliseconds(rows[when]), rows[metric].to_numpy(dtype=float))
         line = go.Scatter(
             x=x,
             y=y,
@@ -98,3 +98,4 @@ def add_lines(
             showlegend=legend and bool(name),
         )
         fig.add_trace(line) if row is None else fig.add_trace(line, row=row, col=1)
+    fig.update_xaxes(type="date")

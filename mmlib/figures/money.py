@@ -38,7 +38,7 @@ def equity(curve: pd.DataFrame) -> go.Figure:
 
 
 def waterfall(decomposition: pd.DataFrame) -> go.Figure:
-    """Gross edge less slippage less fees plus inventory result gives net, a panel a symbol and arm.
+    """Gross edge less slippage less fees plus inventory result gives net, a panel a symbol and arm; of many, a bar.
 
     Args:
         decomposition: gross_bps, slippage_bps, fees_bps, inventory_bps, net_bps, optionally symbol and arm.
@@ -56,6 +56,8 @@ def waterfall(decomposition: pd.DataFrame) -> go.Figure:
         values += [sign * float(row[column]) for column, _, sign in PARTS] + [float(row["net_bps"])]
         measures += ["absolute", "relative", "relative", "relative", "total"]
     nets = decomposition["net_bps"].dropna()
+    if len(nets) > theme.MOST_LINES:
+        return _stacked(title, decomposition.dropna(subset=["net_bps"]))
     fig = theme.figure(
         title,
         y="bps of traded notional",
@@ -76,6 +78,41 @@ def waterfall(decomposition: pd.DataFrame) -> go.Figure:
         decreasing={"marker": {"color": theme.PALETTE[1]}},
         totals={"marker": {"color": theme.PALETTE[0]}},
         connector={"line": {"color": theme.INK, "width": 1}},
+    )
+    return fig
+
+
+def _stacked(title: str, decomposition: pd.DataFrame) -> go.Figure:
+    """The parts of the result of many symbols and arms, a bar each, the worst on top, with its net as a mark."""
+    rows = decomposition.sort_values("net_bps", ascending=False)
+    keys = [name for name in ("symbol", "arm") if name in rows.columns]
+    names = [theme.escape(", arm ".join(map(str, key))) for key in rows[keys].to_numpy()]
+    worst, best = rows["net_bps"].iloc[-1], rows["net_bps"].iloc[0]
+    fig = theme.figure(
+        title,
+        x="bps of traded notional",
+        alt=f"Bars of gross edge, slippage, fees and inventory of {len(rows)} symbols and arms, and their net results, from "
+        f"{theme.number(worst)} bps of {names[-1]} to {theme.number(best)} bps of {names[0]}.",
+        height=160 + 22 * len(rows),
+        barmode="relative",
+        hovermode="y unified",
+    )
+    for colour, (column, part, sign) in zip(theme.PALETTE[1:], PARTS, strict=False):
+        values = sign * rows[column].to_numpy(dtype=float)
+        bar = {"name": part, "marker_color": colour, "hovertemplate": "%{x:.4f} bps"}
+        fig.add_bar(x=values, y=names, orientation="h", **bar)
+    fig.add_scatter(
+        x=rows["net_bps"].to_numpy(dtype=float),
+        y=names,
+        mode="markers",
+        name="net",
+        marker={
+            "symbol": "diamond",
+            "size": 9,
+            "color": theme.PALETTE[0],
+            "line": {"width": 1, "color": "white"},
+        },
+        hovertemplate="%{x:.4f} bps",
     )
     return fig
 

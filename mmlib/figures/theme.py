@@ -28,6 +28,8 @@ GRID = "rgba(127,127,127,0.25)"
 LIMIT = "#D55E00"
 CLEAR = "rgba(0,0,0,0)"
 MAX_POINTS = 4000
+MOST_LINES = 6
+"""Lines that can be told apart; of more, a figure shows what they have in common and the one that stands out."""
 DASHES = {"A": "solid", "B": "dash"}
 
 LABELS = {
@@ -171,6 +173,11 @@ def times(column: pd.Series) -> np.ndarray:
     return np.asarray(aware.dt.tz_localize(None).to_numpy(), dtype="datetime64[ms]")
 
 
+def milliseconds(column: pd.Series) -> np.ndarray:
+    """Times as ``float64`` milliseconds since 1970 in UTC, for an axis of dates: packed, where ``times`` become a text each."""
+    return times(column).astype(np.int64).astype(np.float64)
+
+
 def thin(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
     """At most about ``limit`` points of a long line, keeping the lowest and the highest of every stretch.
 
@@ -200,7 +207,7 @@ def series(frame: pd.DataFrame) -> Iterator[tuple[str, dict[str, str], pd.DataFr
     if not keys:
         yield "", {"color": PALETTE[0]}, frame
         return
-    symbols = list(dict.fromkeys(frame["symbol"])) if "symbol" in keys else []
+    symbols = frame["symbol"].unique().tolist() if "symbol" in keys else []
     arms = frame["arm"].nunique() if "arm" in keys else 0
     for values, rows in frame.groupby(keys, sort=True, observed=True):
         parts = dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True))

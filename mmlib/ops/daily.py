@@ -32,7 +32,7 @@ from mmlib.ops import day_tables
 from mmlib.ops.actions import NO_TICKS, actions, of_alerts
 from mmlib.ops.error_codes import error_codes
 from mmlib.ops.facts import SUMS, Figures, plain_rows
-from mmlib.ops.firings import COLUMNS, firings, series
+from mmlib.ops.firings import COLUMNS, firings, in_short, series
 
 LEAD = timedelta(hours=1)
 """Read before midnight as well, so that trailing-hour metrics hold from the first minute of the day."""
@@ -102,6 +102,7 @@ class DailySummary:
             taker_share_pct over all symbols and arms.
         edge: decomposition of the result, one row a symbol and arm.
         fired: every alert that would have fired.
+        in_short: the same, a row an alert and who (``ops.firings.in_short``).
         minutes: minute series of the day, for the figure.
         actions: what to do, first things first.
         codes: errors by code (``ops.error_codes``).
@@ -123,6 +124,7 @@ class DailySummary:
     best: pd.DataFrame
     worst: pd.DataFrame
     fired: pd.DataFrame
+    in_short: pd.DataFrame
     minutes: pd.DataFrame
     quarantined: int
     actions: tuple[str, ...]
@@ -249,6 +251,7 @@ def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) ->
         best=best,
         worst=worst,
         fired=every,
+        in_short=in_short(every, book),
         minutes=minutes,
         quarantined=day.quarantined,
         actions=tuple(todo),

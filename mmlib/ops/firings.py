@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 
 from mmlib.gates.evaluate import find_runs
+from mmlib.gates.rules import worst_of
 from mmlib.gates.spec import Gate
 
 PROCESS_WIDE = frozenset({"rss_mb", "rss_slope_mb_per_h"})
 """Metrics of the process: the same for every symbol and arm, so one series stands for all."""
 
 COLUMNS = ["gate", "severity", "who", "start", "end", "fired", "worst", "unit", "rule", "runbook"]
+
+SHORT = ["gate", "severity", "who", "times", "minutes", "start", "end", "worst", "unit", "rule"]
 
 Series = tuple[np.ndarray, np.ndarray]
 
@@ -60,6 +63,32 @@ def firings(minutes: pd.DataFrame, gates: Iterable[Gate]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=COLUMNS)
     order = frame["severity"].map({"critical": 0, "warning": 1}).fillna(2)
     return frame.assign(_order=order).sort_values(["_order", "start"], kind="stable").drop(columns="_order")
+
+
+def in_short(fired: pd.DataFrame, gates: Iterable[Gate]) -> pd.DataFrame:
+    """What fired, a row an alert and who: what a night of many firings comes to.
+
+    Args:
+        fired: ``firings``.
+        gates: those that fired are among them.
+
+    Returns:
+        gate, severity, who, times, minutes (together), start (of the first), end (of the last), worst, unit, rule; alerts in
+        the order of ``fired``, of each the longest first.
+    """
+    by_id = {gate.id: gate for gate in gates}
+    rows = []
+    for (gate, who), part in fired.groupby(["gate", "who"], sort=False, observed=True):
+        minutes = pd.Timedelta((part["end"] - part["start"]).sum()).total_seconds() / 60
+        worst = worst_of(by_id[str(gate)], part["worst"].to_numpy(dtype=np.float64))
+        first = part.iloc[0]
+        span = (part["start"].min(), part["end"].max())
+        rows.append(
+            (gate, first["severity"], who, len(part), minutes, *span, worst, first["unit"], first["rule"])
+        )
+    order = {gate: number for number, gate in enumerate(fired["gate"].unique())}
+    rows.sort(key=lambda row: (order[row[0]], -row[4]))
+    return pd.DataFrame(rows, columns=SHORT)
 
 
 def _process(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
