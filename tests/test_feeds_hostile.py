@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,13 +21,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmlib.core.words import SLACK
-from mmlib.feeds import careful, decode, stream
+from mmlib.feeds import careful, decode, reader, stream
 from mmlib.feeds.blocks import read_blocks
 from mmlib.feeds.convert import Found, convert
 from mmlib.feeds.lines import LineMaker
+from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block
-from tests.make_feeds import ticks
+from mmlib.feeds.writer import FeedWriter
+from mmlib.metrics.dataset import build_dataset
+from tests.make_feeds import fills, ticks
 
 ODD = (
     b"oops",
@@ -152,3 +156,25 @@ def test_long_lines_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     found, _, bad = converted(data, tmp_path / "home", newest=False)
     assert (found.lines, found.quarantined, most["now"]) == (4, {"line must be object": 4}, 1)
     assert len(bad) > len(data)
+
+
+def test_of_many_bad_lines_the_first_are_held_and_all_are_counted_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "LISTED", 25)
+    with FeedWriter(tmp_path, "BTCUSDT") as writer:
+        writer.fills(fills(30, seed=62))
+    first = tmp_path / "fills_20250115.jsonl"
+    lines = first.read_text().splitlines(keepends=True)
+    first.write_text("".join([*["oops\n"] * 10, *lines, lines[3]]))
+    (tmp_path / "fills_20250116.jsonl").write_text("".join([*["what\n"] * 20, *lines[:12]]))
+    feed = read_feeds(tmp_path, "fills", quarantine_dir=tmp_path / "quarantine")
+    assert (len(feed.frame), len(feed.quarantine), feed.quarantined, feed.duplicates) == (30, 25, 43, 13)
+    assert feed.quarantine["line"].tolist() == [*range(1, 11), 41, *range(1, 15)]
+    kept = [path.read_bytes().splitlines() for path in sorted((tmp_path / "quarantine").iterdir())]
+    assert [[orjson.loads(line)["line"] for line in one] for one in kept] == [
+        [*range(1, 11), 41],
+        [*range(1, 33)],
+    ]
+    summary = build_dataset(tmp_path).summary
+    assert (summary["quarantined_lines"], summary["duplicate_lines"], summary["fills"]) == (43, 13, 30)

@@ -161,7 +161,7 @@ def measure(
         money=decompose(tick_frame, fill_frame),
         span_s=float(spans.min()),
         planned_s=planned_s,
-        quarantined=len(ticks.quarantine) + len(fills.quarantine),
+        quarantined=ticks.quarantined + fills.quarantined,
         sidecar=sidecar,
         grade=grade,
         evidence=source if source.startswith(str(grade)) else f"{grade}: {source}",

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmlib.feeds.cache import Entry, row_groups
-from mmlib.feeds.reader import keep_quarantine, open_feeds, read_feeds
+from mmlib.feeds.reader import keep_quarantine, open_feeds, quarantine_of, read_feeds
 
 KEYS = ("ts", "symbol", "arm")
 
@@ -60,15 +60,15 @@ def ticks_by_symbol(
         frame = _read(entries, columns, pd.Timestamp(start).value, pd.Timestamp(end).value)
         if frame is not None and quarantine_dir is not None:
             for entry in entries:
-                with entry.quarantine.open("rb") as bad:
-                    keep_quarantine(quarantine_dir, entry.source, bad)
+                with quarantine_of(entry, "ticks") as records:
+                    keep_quarantine(quarantine_dir, entry.source, records)
         quarantined = sum(sum(entry.facts.quarantined.values()) for entry in entries)
     if frame is None:
         feed = read_feeds(
             directory, "ticks", start=start, end=end, quarantine_dir=quarantine_dir, cache_dir=cache_dir
         )
         frame = feed.frame[[*KEYS, *columns]].sort_values(["symbol", "arm"], kind="stable", ignore_index=True)
-        frame, quarantined = frame.astype({"symbol": "category", "arm": "category"}), len(feed.quarantine)
+        frame, quarantined = frame.astype({"symbol": "category", "arm": "category"}), feed.quarantined
     return GroupedTicks(frame, quarantined, spans_ns)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ from mmlib.feeds.stream import SUFFIXES
 
 _NAME = re.compile(r"_(\d{8})\.jsonl(\.gz|\.zst)?$")
 _ENDINGS = tuple(f".jsonl{suffix}" for suffix in SUFFIXES)
+LISTED = 100_000
+"""Bad lines of a feed that are held, at most; the files of the quarantine keep them all."""
 _EXCERPT = 200  # characters of a bad line that the quarantine frame shows; the file keeps the whole line
 
 
@@ -36,15 +38,18 @@ class Feed:
     Attributes:
         frame: one row a line, sorted by ts, symbol, arm; ``ts`` and ``scheduled_ts`` are
             ``datetime64[ns, UTC]``, flags bool, numbers float64 (unknown is NaN) or int64, names text.
-        quarantine: file, line, reason, text of every line that is not in the frame.
+        quarantine: file, line, reason, text of lines that are not in the frame, of the first ``LISTED``.
         files: what was read, in order.
         unfinished: files that end in a line which was still being written; it is in neither of the two.
+        quarantined: how many lines are not in the frame because they could not be used. duplicates: that repeat an earlier one.
     """
 
     frame: pd.DataFrame
     quarantine: pd.DataFrame
     files: list[Path]
     unfinished: list[Path] = field(default_factory=list)
+    quarantined: int = 0
+    duplicates: int = 0
 
 
 def read_feeds(
@@ -91,13 +96,19 @@ def read_feeds(
         merged = (
             pd.concat(frames, ignore_index=True) if frames else empty_frame(kind).assign(_file=np.int32(0))
         )
-        bad = {entry.source: entry.quarantine.read_bytes() for entry in entries}
-    files = [entry.source for entry in entries]
-    if len(files) > 1:
-        merged = _without_duplicates(merged, kind, files, bad)
-    if quarantine_dir is not None:
-        for path, lines in bad.items():
-            keep_quarantine(quarantine_dir, path, lines.splitlines(keepends=True))
+        files = [entry.source for entry in entries]
+        repeated: dict[Path, np.ndarray] = {}
+        if len(files) > 1:
+            merged, repeated = _without_duplicates(merged, kind, files)
+        listed: list[bytes] = []
+        for entry in entries:
+            lines = repeated.get(entry.source)
+            if quarantine_dir is not None:
+                with quarantine_of(entry, kind, lines) as records:
+                    keep_quarantine(quarantine_dir, entry.source, records)
+            with quarantine_of(entry, kind, lines) as records:
+                listed += islice(records, LISTED - len(listed))
+    between = sum(len(lines) for lines in repeated.values())
     keep = np.ones(len(merged), dtype=bool)
     if lower is not None:
         keep &= (merged["ts"] >= lower).to_numpy()
@@ -107,7 +118,14 @@ def read_feeds(
         if wanted is not None:
             keep &= merged[name].isin(list(wanted)).to_numpy()
     unfinished = [entry.source for entry in entries if entry.facts.unfinished]
-    return Feed(_sorted(merged[keep]), _quarantine_frame(bad), files, unfinished)
+    return Feed(
+        _sorted(merged[keep]),
+        _quarantine_frame(listed),
+        files,
+        unfinished,
+        sum(sum(entry.facts.quarantined.values()) for entry in entries) + between,
+        sum(entry.facts.duplicates for entry in entries) + between,
+    )
 
 
 @contextmanager
@@ -196,9 +214,12 @@ def time_range(
 
 
 def _without_duplicates(
-    frame: pd.DataFrame, kind: Kind, files: Sequence[Path], bad: dict[Path, bytes]
-) -> pd.DataFrame:
-    """Drop what an earlier file holds already: fills by symbol, arm, fill_id, and ticks repeated word for word."""
+    frame: pd.DataFrame, kind: Kind, files: Sequence[Path]
+) -> tuple[pd.DataFrame, dict[Path, np.ndarray]]:
+    """Drop what an earlier file holds already: fills by symbol, arm, fill_id, and ticks repeated word for word.
+
+    The numbers of the lines, rising, by their files, are told as well.
+    """
     if kind == "fills":
         repeated = frame.duplicated(["symbol", "arm", "fill_id"]).to_numpy()
     else:
@@ -207,12 +228,17 @@ def _without_duplicates(
             whole = [name for name in frame.columns if name not in ("_file", "_line")]
             repeated[repeated] = frame[repeated].duplicated(whole).to_numpy()
     if not repeated.any():
-        return frame
-    for number, part in frame.loc[repeated, ["_file", "_line"]].groupby("_file"):
-        path = files[int(str(number))]
-        held, lines = bad[path].splitlines(keepends=True), np.sort(part["_line"].to_numpy())
-        bad[path] = b"".join(with_repeated(held, path, DUPLICATE[kind], lines))
-    return frame[~repeated]
+        return frame, {}
+    by_file = frame.loc[repeated].groupby("_file")["_line"]
+    lines = {files[int(str(number))]: np.sort(some.to_numpy()) for number, some in by_file}
+    return frame[~repeated], lines
+
+
+@contextmanager
+def quarantine_of(entry: Entry, kind: Kind, repeated: np.ndarray | None = None) -> Iterator[Iterable[bytes]]:
+    """Records of a file's quarantine, among them those of the lines (rising numbers) that an earlier file holds as well."""
+    with entry.quarantine.open("rb") as bad:
+        yield bad if repeated is None else with_repeated(bad, entry.source, DUPLICATE[kind], repeated)
 
 
 def keep_quarantine(directory: Path, source: Path, records: Iterable[bytes]) -> None:
@@ -229,9 +255,9 @@ def keep_quarantine(directory: Path, source: Path, records: Iterable[bytes]) -> 
         return  # a place that cannot be written: the lines stay counted in the result
 
 
-def _quarantine_frame(bad: dict[Path, bytes]) -> pd.DataFrame:
-    records = [orjson.loads(line) for lines in bad.values() for line in lines.splitlines()]
-    rows = [(one["file"], one["line"], one["reason"], one["text"][:_EXCERPT]) for one in records]
+def _quarantine_frame(records: Sequence[bytes]) -> pd.DataFrame:
+    read = (orjson.loads(record) for record in records)
+    rows = [(one["file"], one["line"], one["reason"], one["text"][:_EXCERPT]) for one in read]
     frame = pd.DataFrame(rows, columns=["file", "line", "reason", "text"])
     return frame.astype({"file": "str", "line": "int64", "reason": "str", "text": "str"})
 

@@ -246,9 +246,8 @@ def _summary(
         "intervals_without_ticks": len(intervals) - len(present),
         "ticks": int(intervals["n_ticks"].sum()) if len(present) else 0,
         "fills": len(fills.frame),
-        "quarantined_lines": ticks.quarantined + len(fills.quarantine),
-        "duplicate_lines": ticks.duplicates
-        + int(fills.quarantine["reason"].str.startswith("duplicate").sum()),
+        "quarantined_lines": ticks.quarantined + fills.quarantined,
+        "duplicate_lines": ticks.duplicates + fills.duplicates,
         "ticks_out_of_order": sum(entry.facts.out_of_order for entry in ticks.entries),
         "unfinished_files": [
             *(entry.source.name for entry in ticks.entries if entry.facts.unfinished),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 
 from mmlib._io import UserError
 from mmlib.feeds.cache import Entry, cached, joined
-from mmlib.feeds.convert import with_repeated
-from mmlib.feeds.order import DUPLICATE, Ordering, write_ordered
-from mmlib.feeds.reader import feed_files, keep_quarantine, newest_file
+from mmlib.feeds.order import Ordering, write_ordered
+from mmlib.feeds.reader import feed_files, keep_quarantine, newest_file, quarantine_of
 from mmlib.feeds.schema import Kind
 from mmlib.metrics.farm import Farm, Progress, collect
 from mmlib.metrics.passing import Passing
@@ -75,10 +74,7 @@ class Ticks:
     def keep(self, directory: Path) -> None:
         """Write the quarantine of every file."""
         for entry in self.entries:
-            with entry.quarantine.open("rb") as bad:
-                records: Iterable[bytes] = bad
-                if (lines := self.repeated.get(entry.source)) is not None:
-                    records = with_repeated(bad, entry.source, DUPLICATE["ticks"], lines)
+            with quarantine_of(entry, "ticks", self.repeated.get(entry.source)) as records:
                 keep_quarantine(directory, entry.source, records)
 
 

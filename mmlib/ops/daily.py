@@ -164,7 +164,7 @@ def load_day(
         wanted,
         ticks.frame,
         fills.frame,
-        ticks.quarantined + len(fills.quarantine),
+        ticks.quarantined + fills.quarantined,
         (*ticks.spans_ns, *fills.files),
         tuple(
             path
