@@ -206,8 +206,6 @@ class _Groups:
         if not self._ids:
             return False
         ids = pa.concat_tables(self._ids).unify_dictionaries()
-        if pc.count_distinct(ids.column("fill_id"), mode="all").as_py() == len(ids):
-            return False  # as a rule; to look at all keys takes longer
         return len(ids.group_by(list(KEYS["fills"])).aggregate([])) < len(ids)
 
     def summary(self) -> list[tuple[str, str, int, int, int]]:

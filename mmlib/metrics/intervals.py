@@ -64,10 +64,13 @@ class Whole:
         of = np.array([self._number[pair] for pair in partial.pairs], np.int64)
         first = (int(partial.start_ns) - self.grid.start_ns) // self.grid.step_ns
         inside = slice(max(-first, 0), self.grid.size - first)  # a whole period may reach beyond the grid
-        counts = partial.counts[:, inside]
-        where = np.ix_(of, max(first, 0) + np.arange(counts.shape[1]))
-        self.counts[where], self.sums[where] = counts, partial.sums[:, inside]
-        self.quantile[where] = partial.quantile[:, inside]
+        placed = slice(max(first, 0), max(first, 0) + partial.counts[:, inside].shape[1])
+        for whole, part in (
+            (self.counts, partial.counts),
+            (self.sums, partial.sums),
+            (self.quantile, partial.quantile),
+        ):
+            whole[of, placed] = part[:, inside]
         pair, bucket, n, total = partial.distance
         self._distance[of[pair], 0, bucket] += n
         self._distance[of[pair], 1, bucket] += total
