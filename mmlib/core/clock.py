@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import jit_borrowing
+from mmlib.core._jit import item, jit_borrowing
 from mmlib.core.words import FAIL, digits, integer, word_of
 
 _QUOTE, _DASH, _COLON, _DOT, _PLUS = 34, 45, 58, 46, 43
@@ -20,8 +20,8 @@ _TENS = np.array([10**k for k in range(10)], np.int64)
 @jit_borrowing
 def _two(buf, at):
     """Value of the two digits at ``at``, FAIL when they are none."""
-    first = np.int64(buf[at]) - 48
-    second = np.int64(buf[at + 1]) - 48
+    first = np.int64(item(buf, at)) - 48
+    second = np.int64(item(buf, at + 1)) - 48
     if 0 <= first <= 9 and 0 <= second <= 9:
         return first * 10 + second
     return np.int64(FAIL)
@@ -57,10 +57,17 @@ def _minute_ns(buf, at, memo):
     century, year = _two(buf, at), _two(buf, at + 2)
     month, day = _two(buf, at + 5), _two(buf, at + 8)
     hour, minute = _two(buf, at + 11), _two(buf, at + 14)
-    if century < 0 or year < 0 or month < 0 or day < 0 or buf[at + 4] != _DASH or buf[at + 7] != _DASH:
+    if (
+        century < 0
+        or year < 0
+        or month < 0
+        or day < 0
+        or item(buf, at + 4) != _DASH
+        or item(buf, at + 7) != _DASH
+    ):
         return np.int64(FAIL)
-    mark = buf[at + 10]
-    if not (mark == 84 or mark == 116 or mark == 32) or buf[at + 13] != _COLON:  # T, t, space
+    mark = item(buf, at + 10)
+    if not (mark == 84 or mark == 116 or mark == 32) or item(buf, at + 13) != _COLON:  # T, t, space
         return np.int64(FAIL)
     days = _days(century * 100 + year, month, day)
     if days <= 0 or not (0 <= hour <= 23 and 0 <= minute <= 59):
@@ -73,11 +80,11 @@ def _minute_ns(buf, at, memo):
 @jit_borrowing
 def _zone_ns(buf, at):
     """What to take off for the zone at ``at``, and the place behind it, or FAIL."""
-    mark = buf[at]
+    mark = item(buf, at)
     if mark == 90 or mark == 122:  # Z, z
         return np.int64(0), at + 1
     hours, minutes = _two(buf, at + 1), _two(buf, at + 4)
-    if (mark != _PLUS and mark != _DASH) or buf[at + 3] != _COLON:
+    if (mark != _PLUS and mark != _DASH) or item(buf, at + 3) != _COLON:
         return np.int64(0), FAIL
     if not (0 <= hours <= 23 and 0 <= minutes <= 59):
         return np.int64(0), FAIL
@@ -91,15 +98,15 @@ def _text_ns(buf, at, memo):
     at += 1
     ns = _minute_ns(buf, at, memo)
     second = _two(buf, at + 17)
-    if ns < 0 or buf[at + 16] != _COLON or not (0 <= second <= 59):
+    if ns < 0 or item(buf, at + 16) != _COLON or not (0 <= second <= 59):
         return np.int64(0), FAIL
     ns += second * _S
     at += 19
-    if buf[at] == _DOT:
+    if item(buf, at) == _DOT:
         value, n = digits(buf, at + 1)
         at += 1 + n
         if n == 8:
-            last = np.int64(buf[at]) - 48
+            last = np.int64(item(buf, at)) - 48
             if 0 <= last <= 9:
                 value = value * 10 + last
                 n = 9
@@ -108,7 +115,7 @@ def _text_ns(buf, at, memo):
             return np.int64(0), FAIL
         ns += value * _TENS[9 - n]
     offset, at = _zone_ns(buf, at)
-    if at < 0 or buf[at] != _QUOTE:
+    if at < 0 or item(buf, at) != _QUOTE:
         return np.int64(0), FAIL
     return ns - offset, at + 1
 
@@ -133,11 +140,11 @@ def time_ns(buf, at, memo):
         buf: uint8[], with ``words.SLACK`` bytes behind the last line. at: where the value begins.
         memo: uint64[3], zeros at first; remembers the last minute.
     """
-    if buf[at] == _QUOTE:
+    if item(buf, at) == _QUOTE:
         ns, at = _text_ns(buf, at, memo)
     else:
         value, end = integer(buf, at)
-        if end < 0 and 48 <= buf[at] <= 57:
+        if end < 0 and 48 <= item(buf, at) <= 57:
             value, end = _nineteen(buf, at)
         ns, at = _whole_ns(value), end
     if at < 0 or ns < _FIRST_NS or ns >= _END_NS:
@@ -151,7 +158,7 @@ def _nineteen(buf, at):
     first, n = digits(buf, at)
     second, m = digits(buf, at + 8)
     third, k = digits(buf, at + 16)
-    after = buf[at + 19]
+    after = item(buf, at + 19)
     if n != 8 or m != 8 or k != 3 or first >= 92_000_000 or after == _DOT or after == 69 or after == 101:
         return np.int64(0), FAIL
     return (first * 100_000_000 + second) * 1000 + third, at + 19

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import JIT_DISABLED, jit_borrowing, jit_within, same_bytes
+from mmlib.core._jit import JIT_DISABLED, item, jit_borrowing, jit_within, same_bytes
 from mmlib.core.clock import time_ns
 from mmlib.core.number import number
 from mmlib.core.textcodes import text_code
@@ -107,12 +107,12 @@ def literal(buf, at):
 def _text_value(buf, at, fields, field, texts, columns, row):
     """Take a text or an id; the place behind it, or FAIL."""
     slot = fields.slot[field]
-    if fields.role[field] == ID and buf[at] != _QUOTE:
+    if fields.role[field] == ID and item(buf, at) != _QUOTE:
         _, end = integer(buf, at)
         columns.span[2 * slot, row] = at
         columns.span[2 * slot + 1, row] = end
         return end
-    if buf[at] != _QUOTE:
+    if item(buf, at) != _QUOTE:
         return FAIL
     end = text_end(buf, at + 1)
     if end < 0:
@@ -147,7 +147,7 @@ def absent(fields, field, columns, row):
 @jit_within
 def take_number(buf, at, fields, field, columns, row):
     """Take a number, or nothing where it may be absent; the place behind it, or FAIL."""
-    if buf[at] == _N:
+    if item(buf, at) == _N:
         end = literal(buf, at)
         if end < 0 or not fields.optional[field]:
             return FAIL

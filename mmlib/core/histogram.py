@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import jit, jit_within
+from mmlib.core._jit import item, jit, jit_within
 
 MIN_MS = 1e-6  # below: the zero bucket
 MAX_MS = 1e6  # above: counted in the last bucket (saturation)
@@ -84,15 +84,13 @@ def quick_index(value_ms, table):
 
     Oracle: ``bucket_index``, in tests/test_core_histogram.py.
     """
+    if MIN_MS <= value_ms < MAX_MS:
+        cell = (np.float64(value_ms).view(np.int64) >> _CELL_BITS) - _FIRST_CELL
+        index = np.int64(item(table.first, cell))
+        return index + (value_ms >= item(table.edge, index + 1))
     if not (value_ms >= 0.0) or value_ms == np.inf:
         return -1
-    if value_ms < MIN_MS:
-        return 0
-    if value_ms >= MAX_MS:
-        return N_LOG
-    cell = (np.float64(value_ms).view(np.int64) >> _CELL_BITS) - _FIRST_CELL
-    index = np.int64(table.first[cell])
-    return index + 1 if value_ms >= table.edge[index + 1] else index
+    return 0 if value_ms < MIN_MS else N_LOG
 
 
 @jit

@@ -19,7 +19,7 @@ from mmlib.core.words import SLACK
 SPARE = 2 * 64
 """How much longer than the wanted number the array has to be that takes the places."""
 _COMMA, _BREAK = 44, 10
-_AT_ONCE = 8
+_AT_ONCE = 4
 _AHEAD = 24576
 _0, _1 = np.uint64(0), np.uint64(1)
 

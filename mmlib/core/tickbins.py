@@ -41,7 +41,8 @@ class TickBins(NamedTuple):
         counted: int32[G, STAGES, SIZE], histograms of the open intervals.
         least, most: float64[G, STAGES], of the open intervals. current: int64[G], the open interval, -1 at first.
         tick_ns: int64[G, 2], first and last tick; NEVER without one. first_mark: int64[G], first with a mid.
-        first_mid: float64[G]. last_mark: int64[G], last with a mid. last_mid: float64[G]. mark_bin: int64[G].
+        first_mid: float64[G]. last_mark: int64[G], last with a mid. last_mid, last_log: float64[G], and its logarithm.
+        mark_bin: int64[G].
         distance: int64[G, 2, SIZE], number and sum [ns] of the distances of neighbouring ticks, by bucket.
         opening_ns: int64[G, OPENING]. opening: float64[G, OPENING]. n_opening: int64[G].
         asked_ns: int64[Q], rising in each group. next: int64[G], end: int64[G], the group's open questions.
@@ -62,6 +63,7 @@ class TickBins(NamedTuple):
     first_mid: Any
     last_mark: Any
     last_mid: Any
+    last_log: Any
     mark_bin: Any
     distance: Any
     opening_ns: Any
@@ -111,6 +113,7 @@ def new_bins(groups: int, intervals: int, asked_ns: np.ndarray, ends: np.ndarray
         first_mid=np.full(g, np.nan),
         last_mark=np.full(g, NEVER),
         last_mid=np.full(g, np.nan),
+        last_log=np.full(g, np.nan),
         mark_bin=np.full(g, -1, np.int64),
         distance=_pages(g, 2, SIZE, dtype=np.int64),
         opening_ns=np.zeros((g, OPENING), np.int64),
@@ -134,9 +137,9 @@ def _rank(q, n):
 
 @jit_within
 def _sum(counted, first, end):
-    total = np.int64(0)
-    for k in range(first, end):
-        total += counted[k]
+    some, total = counted[first:end], np.int64(0)
+    for k in range(len(some)):  # from 0 on: a place that may be negative costs more than the sum
+        total += some[k]
     return total
 
 
@@ -192,8 +195,9 @@ def _answer(bins, g, ts_ns):
 def _mark(bins, g, i, ts_ns, mid):
     """Take the mid of a tick."""
     sums = bins.sums[g, i]
+    log = math.log(mid)
     if bins.mark_bin[g] == i:
-        step = math.log(mid) - math.log(bins.last_mid[g])
+        step = log - bins.last_log[g]
         sums[VARIANCE] += step * step
         sums[SECONDS] += (ts_ns - bins.last_mark[g]) / 1e9
     if bins.first_mark[g] == NEVER:
@@ -203,6 +207,7 @@ def _mark(bins, g, i, ts_ns, mid):
     bins.mark_ns[g, i] = ts_ns
     bins.last_mark[g] = ts_ns
     bins.last_mid[g] = mid
+    bins.last_log[g] = log
     bins.mark_bin[g] = i
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmlib.core._jit import JIT_DISABLED, jit_borrowing, jit_within, load_word, low_zeros
+from mmlib.core._jit import JIT_DISABLED, item, jit_borrowing, jit_within, load_word, low_zeros
 
 SLACK = 64
 FAIL = -1
@@ -59,7 +59,7 @@ def _word_text_end(buf, at):
         at = at + 8
         hits = _text_hits(load_word(buf, at))
     at = at + (low_zeros(hits) >> 3)
-    return at if buf[at] == _QUOTE else FAIL
+    return at if item(buf, at) == _QUOTE else FAIL
 
 
 @jit_borrowing
@@ -128,9 +128,9 @@ def integer(buf, at):
                 return value, FAIL
             value = value * _TENS[n] + more
             end += n
-    if end == at or (buf[at] == 48 and end - at > 1):
+    if end == at or (item(buf, at) == 48 and end - at > 1):
         return value, FAIL
-    after = buf[end]
+    after = item(buf, end)
     if after == _DOT or after == 69 or after == 101:  # a fraction or an exponent
         return value, FAIL
     return value, end

@@ -33,14 +33,13 @@ def open_writer(path: Path, kind: Kind) -> pq.ParquetWriter:
     schema = arrow_schema(kind)
     texts = [one.name for one in schema if pa.types.is_dictionary(one.type)]
     times = [one.name for one in schema if pa.types.is_timestamp(one.type)]
-    encoding = dict.fromkeys([*times, "line"], "DELTA_BINARY_PACKED")
-    encoding |= {one.name: "BYTE_STREAM_SPLIT" for one in schema if pa.types.is_float64(one.type)}
+    numbers = [one.name for one in schema if pa.types.is_float64(one.type)]
     return pq.ParquetWriter(
         path,
         schema,
         compression="lz4",  # a fiftieth larger than fast zstd, a sixth less time to write, and a fifth less to read
         use_dictionary=texts,
-        column_encoding=encoding,
+        column_encoding=dict.fromkeys([*times, "line", *numbers], "BYTE_STREAM_SPLIT"),
         write_statistics=["ts", *texts],
         write_page_checksum=True,
         write_batch_size=ROW_GROUP,  # a fifth less time than by a thousand values, and nothing else depends on it
