@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from mmlib.feeds.order import DUPLICATE, FEW, KEYS, ROW_GROUP, FewRows, Ordering
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block, FeedStream
 
+_AHEAD = 2  # blocks that are decoded, or wait for it, while the caller looks at one
 _REASONS = 200  # different ones that are counted by themselves
 
 
@@ -151,17 +151,19 @@ def _numbered(table: pa.Table, before: int) -> pa.Table:
 
 
 def _decoded(kind: Kind, stream: FeedStream) -> Iterator[tuple[Block, Decoded | None]]:
-    """Blocks and what ``decode`` gives of them, in order, read by one thread and decoded by as many as there are processors."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Blocks and what ``decode`` gives of them, in order; a thread reads and another decodes while the caller looks at one.
+
+    More threads would gain nothing: what the caller does with the rows takes as long as to decode them.
+    """
     ahead: deque[tuple[Block, Future[Decoded | None]]] = deque()
     free: list[Columns | None] = []
     blocks: Iterator[Block | None] = iter(stream)
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(workers, "feed") as pool:
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "decode") as decoder:
         coming = reader.submit(next, blocks, None)
         while (block := coming.result()) is not None:
             coming = reader.submit(next, blocks, None)
-            ahead.append((block, pool.submit(decode, kind, block, free.pop() if free else None)))
-            if len(ahead) > workers:
+            ahead.append((block, decoder.submit(decode, kind, block, free.pop() if free else None)))
+            if len(ahead) > _AHEAD:
                 first, result = ahead.popleft()
                 part = result.result()
                 yield first, part
