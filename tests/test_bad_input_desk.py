@@ -10,7 +10,7 @@ import pytest
 from mmlib.engine.measure import measure
 from mmlib.feeds.writer import FeedWriter
 from mmlib.metrics.dataset import build_dataset
-from mmlib.ops.daily import load_day
+from mmlib.ops.day import load_day
 from mmlib.workflow.record import latest, open_step
 from tests.make_feeds import fills, ticks
 from tests.workflow_fixtures import result

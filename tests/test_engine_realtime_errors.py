@@ -22,6 +22,7 @@ from mmlib.market.live import codes
 from mmlib.market.loopback.faults import NAMES
 from mmlib.metrics.latency import error_events
 from mmlib.ops import daily
+from mmlib.ops.day import days_with_feeds, load_day
 from tests.live_fixtures import CONFIG, SYMBOLS, loopback
 
 ARMS = ("A", "B")
@@ -75,8 +76,8 @@ def in_telemetry(telemetry: Telemetry) -> Counter[tuple[str, str, str]]:
 def in_report(ws: Path, feeds: Path) -> tuple[Counter[tuple[str, str, str]], float]:
     found: Counter[tuple[str, str, str]] = Counter()
     total = 0.0
-    for day in daily.days_with_feeds(feeds):  # two of them at midnight
-        summary = daily.daily_summary(daily.load_day(feeds, day), load_gates(ws))
+    for day in days_with_feeds(feeds):  # two of them at midnight
+        summary = daily.daily_summary(load_day(feeds, day), load_gates(ws))
         total += summary.figures.sums["errors"]
         for row in summary.codes.to_dict("records"):
             found[row["symbol"], row["arm"], row["code"]] += row["n"]

@@ -19,7 +19,7 @@ from mmlib.metrics.exported import EXPORTED, duration_buckets, le_text
 from mmlib.metrics.latency import minute_series
 from mmlib.ops import alerts, promql, rule_tests, rules
 from mmlib.ops.firings import Series, series
-from mmlib.reports import daily as reports
+from mmlib.reports import alert_rules as reports
 from mmlib.reports.render import Provenance
 from mmlib.rollout import safety
 from tests import make_days, naive_exporter, naive_gates

@@ -17,6 +17,7 @@ from mmlib.feeds.columns import empty_frame
 from mmlib.gates.spec import GateBook, load_gates
 from mmlib.metrics.parts import Part, parts
 from mmlib.ops import actions, compare, daily, day_tables, facts, firings
+from mmlib.ops.day import Day, load_day, parse_date
 from mmlib.ops.error_codes import error_codes
 from mmlib.ops.facts import Figures
 from tests import make_days
@@ -27,9 +28,9 @@ def book() -> GateBook:
     return load_gates(Path(__file__).resolve().parents[1])
 
 
-def a_day(ticks: pd.DataFrame, fills: pd.DataFrame | None = None, **rest: int) -> daily.Day:
+def a_day(ticks: pd.DataFrame, fills: pd.DataFrame | None = None, **rest: int) -> Day:
     nothing = empty_frame("fills").drop(columns="_line")
-    return daily.Day(date(2025, 1, 15), ticks, nothing if fills is None else fills, **rest)
+    return Day(date(2025, 1, 15), ticks, nothing if fills is None else fills, **rest)
 
 
 def cut(ticks: pd.DataFrame) -> list[Part]:
@@ -228,17 +229,17 @@ def test_firings_in_short_add_up_and_keep_the_worst(book: GateBook) -> None:
 @pytest.mark.parametrize("text", ["2025-02-30", "2025-1-1", "yesterday", "", "20250101", "2025-01-01T00"])
 def test_a_date_that_does_not_exist_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected YYYY-MM-DD"):
-        daily.load_day(tmp_path, text)
+        load_day(tmp_path, text)
 
 
 def test_latest_is_the_last_day_with_a_file(tmp_path: Path) -> None:
     for name in ("20250114", "20250116", "20259999", "x"):
         (tmp_path / f"pipeline_ticks_{name}.jsonl").touch()
-    assert daily.parse_date("latest", tmp_path) == date(2025, 1, 16)
+    assert parse_date("latest", tmp_path) == date(2025, 1, 16)
 
 
 def test_an_absent_directory_is_a_day_without_data(tmp_path: Path, book: GateBook) -> None:
-    found = daily.daily_summary(daily.load_day(tmp_path / "none", "2025-01-15"), book)
+    found = daily.daily_summary(load_day(tmp_path / "none", "2025-01-15"), book)
     assert found.health == daily.NO_DATA
 
 

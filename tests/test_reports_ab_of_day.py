@@ -15,6 +15,7 @@ from mmlib.dtypes import Status
 from mmlib.feeds.schema import FILE_STEM
 from mmlib.gates.spec import GateBook, load_gates
 from mmlib.ops import daily as ops
+from mmlib.ops.day import load_day
 from mmlib.reports import daily
 from mmlib.reports.ab_of_day import STAGES, fired_in, stages_of
 from mmlib.reports.render import Provenance
@@ -91,7 +92,7 @@ def test_a_stage_of_the_day_stands_in_the_report_with_its_gates_and_alerts(
     fired = fired_in(stages).set_index("gate").loc["ab.safety.tick_p95"]
     assert [(fired[at] - make_days.DAY).total_seconds() / 60 for at in ("start", "fired")] == list(expected)
     assert fired["who"] == "ab_10 BTCUSDT"
-    summary = ops.daily_summary(ops.load_day(home, DAY), book, fired_in(stages))
+    summary = ops.daily_summary(load_day(home, DAY), book, fired_in(stages))
     assert summary.health == ops.CRITICAL and any("ab.safety.tick_p95" in text for text in summary.actions)
     text = daily.daily(summary, Provenance("test"), None, stages)
     part = text.split("## A/B")[1].split("\n## ")[0]
@@ -107,7 +108,7 @@ def test_no_stage_is_no_data_and_says_where_its_ticks_are(tmp_path: Path, book: 
     assert {stage.status for stage in stages} == {Status.NO_DATA}
     assert "its ticks are of 2025-01-15 to 2025-01-15" in stages[0].sentence
     assert not len(fired_in(stages))
-    summary = ops.daily_summary(ops.load_day(feeds, later), book, fired_in(stages))
+    summary = ops.daily_summary(load_day(feeds, later), book, fired_in(stages))
     assert summary.health == ops.NO_DATA
     assert "NO_DATA" in daily.daily(summary, Provenance("test"), None, stages).split("## A/B")[1]
 
@@ -117,7 +118,7 @@ def test_what_the_days_own_feeds_are_judged_for_is_not_told_twice(tmp_path: Path
     write_ticks(feeds)
     desk = Record(data={"params": {"source": f"feeds:{feeds}"}})
     stages = stages_of(tmp_path, DAY, book, {"ab_10": desk}, home=feeds)
-    summary = ops.daily_summary(ops.load_day(feeds, DAY), book, fired_in(stages))
+    summary = ops.daily_summary(load_day(feeds, DAY), book, fired_in(stages))
     keys = summary.fired[["gate", "start"]].astype(str).agg(" ".join, axis=1)
     assert keys.is_unique and "ab.safety.tick_p95" in set(summary.fired["gate"])
 
@@ -128,7 +129,7 @@ def test_alerts_of_an_arm_b_without_a_stage_are_explained(tmp_path: Path, book: 
 
     def section(records: dict[str, Record]) -> str:
         stages = stages_of(tmp_path, DAY, book, records, home=feeds)
-        summary = ops.daily_summary(ops.load_day(feeds, DAY), book, fired_in(stages))
+        summary = ops.daily_summary(load_day(feeds, DAY), book, fired_in(stages))
         assert "ab.safety.deadline_miss" in set(summary.fired["gate"])
         return daily.daily(summary, Provenance("test"), None, stages).split("## A/B")[1].split("\n## ")[0]
 

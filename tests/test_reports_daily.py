@@ -14,6 +14,7 @@ from mmlib.engine.session import SessionSpec, run_session
 from mmlib.feeds.sidecar import stated
 from mmlib.gates.spec import GateBook, load_gates
 from mmlib.ops import daily as ops
+from mmlib.ops.day import load_day
 from mmlib.ops.facts import facts_path, read_figures, write_figures
 from mmlib.reports import daily, weekly
 from mmlib.reports.beside import beside
@@ -54,7 +55,7 @@ def texts(ws: Path, book: GateBook) -> dict[date, str]:
 
 def written(ws: Path, day: date, book: GateBook) -> str:
     feeds = ws / "artifacts" / "edge" / "feeds"
-    summary = ops.daily_summary(ops.load_day(feeds, day), book)
+    summary = ops.daily_summary(load_day(feeds, day), book)
     text = daily.daily(summary, Provenance.of_feeds(stated(feeds), "test"), beside(ws, day))
     write_figures(facts_path(ws / "artifacts" / "reports" / "daily", day), summary.figures)
     return text

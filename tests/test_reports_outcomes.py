@@ -18,7 +18,8 @@ from mmlib.gates.spec import GateBook, load_gates
 from mmlib.inference.sensitivity import Sensitivity
 from mmlib.ops import alerts
 from mmlib.ops import daily as ops_daily
-from mmlib.reports import ab, baseline, daily, dataset, finish_line
+from mmlib.ops.day import Day
+from mmlib.reports import ab, alert_rules, baseline, daily, dataset, finish_line
 from mmlib.reports.render import Provenance
 from mmlib.rollout.aa import table_of_counts
 from mmlib.rollout.experiment import Experiment, paired_experiment
@@ -174,7 +175,7 @@ def test_ci_gates_status_lists_every_rule_and_whether_it_guards(book: GateBook) 
 def summary(book: GateBook, *, symbol: str = "BTCUSDT", n: int = 8640) -> ops_daily.DailySummary:
     ticks = make_days.ticks(8640, symbol=symbol)
     fills = make_days.fills(ticks["ts"][::6], symbol=symbol, taker=True)
-    return ops_daily.daily_summary(ops_daily.Day(date(2025, 1, 15), ticks.head(n), fills.head(n)), book)
+    return ops_daily.daily_summary(Day(date(2025, 1, 15), ticks.head(n), fills.head(n)), book)
 
 
 def test_daily_report_leads_with_health_and_first_action(book: GateBook) -> None:
@@ -199,7 +200,7 @@ def test_daily_report_of_many_symbols_says_first_what_they_have_in_common(book: 
         [make_days.fills(ticks["ts"][:8640:n], symbol=s, taker=True) for n, s in enumerate(symbols, start=6)]
     )
     gaps = fills["ts"].dt.hour.isin([3, 4, 5])  # so that the taker share fires twice
-    found = ops_daily.daily_summary(ops_daily.Day(date(2025, 1, 15), ticks, fills[~gaps]), book)
+    found = ops_daily.daily_summary(Day(date(2025, 1, 15), ticks, fills[~gaps]), book)
     text = daily.daily(found, STAMP)
     assert (
         "\n\nFailed: Taker share of the day, Taker share in operation (2 of 4 gates); would have fired: "
@@ -242,7 +243,7 @@ def test_daily_report_of_an_empty_day_shows_no_table_of_zeros(book: GateBook) ->
 
 
 def test_alert_rules_cover_every_stop_criterion_of_the_gate_file(book: GateBook) -> None:
-    text = daily.alert_rules(alerts.alert_rules(book), STAMP)
+    text = alert_rules.alert_rules(alerts.alert_rules(book), STAMP)
     assert {f"`{gate.id}`" for gate in book if alerts.alerts(gate)} <= set(text.split())
     for found in book.step("soak"):
         if found.kind == "sustained":

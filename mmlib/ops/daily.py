@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
+from datetime import date
 
 import numpy as np
 import pandas as pd
 
-from mmlib._io import UserError
 from mmlib.core.histogram import Histogram
 from mmlib.dtypes import Status
-from mmlib.feeds.by_symbol import ticks_by_symbol
-from mmlib.feeds.reader import read_feeds
 from mmlib.gates.evaluate import GateResult, Measurement, evaluate, evaluate_grouped, not_evaluated
 from mmlib.gates.spec import Gate, GateBook
 from mmlib.metrics.latency import (
-    STAGE_COLUMNS,
     error_events,
     merged_stages,
     minutes_of,
@@ -30,18 +24,10 @@ from mmlib.metrics.money import amounts_of, grouped
 from mmlib.metrics.parts import Part, parts
 from mmlib.ops import day_tables
 from mmlib.ops.actions import NO_TICKS, actions, of_alerts
+from mmlib.ops.day import Day
 from mmlib.ops.error_codes import error_codes
 from mmlib.ops.facts import SUMS, Figures, plain_rows
 from mmlib.ops.firings import COLUMNS, firings, in_short, series
-
-LEAD = timedelta(hours=1)
-"""Read before midnight as well, so that trailing-hour metrics hold from the first minute of the day."""
-
-TICK_COLUMNS = (
-    *("cache_hit", "used_stale", "deadline_miss", "guard_level", "breaker_open", "errors"),
-    *(*STAGE_COLUMNS.values(), "cache_age_ms", "rss_mb", "mid", "inventory"),
-)
-"""What is read of the ticks beside ts, symbol and arm."""
 
 _TOTALS = (
     *("n_fills", "notional", "taker_notional", "gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl"),
@@ -49,45 +35,6 @@ _TOTALS = (
 )
 
 HEALTHY, DEGRADED, CRITICAL, NO_DATA = "HEALTHY", "DEGRADED", "CRITICAL", "NO DATA"
-
-
-@dataclass(frozen=True)
-class Day:
-    """The feeds of one UTC day and the hour before it.
-
-    Attributes:
-        date: the day.
-        ticks, fills: from an hour before midnight on; of the ticks ``TICK_COLUMNS``, sorted by symbol and arm first.
-        quarantined: lines that could not be read.
-        files: what was read.
-        tick_files: those of them that hold ticks of the day itself.
-    """
-
-    date: date
-    ticks: pd.DataFrame
-    fills: pd.DataFrame
-    quarantined: int = 0
-    files: tuple[Path, ...] = ()
-    tick_files: tuple[Path, ...] = ()
-
-    @property
-    def start(self) -> pd.Timestamp:
-        """Midnight at its beginning, UTC."""
-        return pd.Timestamp(datetime.combine(self.date, time(), UTC))
-
-    @property
-    def end(self) -> pd.Timestamp:
-        """Midnight at its end, UTC."""
-        return self.start + pd.Timedelta(days=1)
-
-    @property
-    def seconds(self) -> float:
-        """Length of the day, or of what has passed of it [s]."""
-        return float(min(max((pd.Timestamp.now("UTC") - self.start).total_seconds(), 0.0), 86_400.0))
-
-    def of_day(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the day itself."""
-        return frame[(frame["ts"] >= self.start) & (frame["ts"] < self.end)].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -130,76 +77,6 @@ class DailySummary:
     actions: tuple[str, ...]
     codes: pd.DataFrame
     figures: Figures
-
-
-def load_day(
-    directory: Path,
-    day: str | date = "latest",
-    *,
-    quarantine: Path | None = None,
-    cache_dir: Path | None = None,
-) -> Day:
-    """Read one day of feeds and the hour before it.
-
-    Args:
-        directory: a feeds directory; a missing or empty one gives a day without data.
-        day: a date, ``YYYY-MM-DD``, or ``latest`` for the last day that has a tick file (today when none has).
-        quarantine: where lines that cannot be read are kept, see ``read_feeds``.
-        cache_dir: where feeds are kept as Parquet, see ``read_feeds``.
-
-    Raises:
-        UserError: no such date, or a directory that cannot be read.
-    """
-    wanted = day if isinstance(day, date) else parse_date(day, directory)
-    start = datetime.combine(wanted, time(), UTC)
-    begin, end = start - LEAD, start + timedelta(days=1)
-    ticks = ticks_by_symbol(
-        directory, TICK_COLUMNS, begin, end, quarantine_dir=quarantine, cache_dir=cache_dir
-    )
-    fills = read_feeds(
-        directory, "fills", start=begin, end=end, quarantine_dir=quarantine, cache_dir=cache_dir
-    )
-    start_ns, end_ns = pd.Timestamp(start).value, pd.Timestamp(end).value
-    return Day(
-        wanted,
-        ticks.frame,
-        fills.frame,
-        ticks.quarantined + fills.quarantined,
-        (*ticks.spans_ns, *fills.files),
-        tuple(
-            path
-            for path, span_ns in ticks.spans_ns.items()
-            if span_ns is not None and span_ns[0] < end_ns and span_ns[1] >= start_ns
-        ),
-    )
-
-
-def parse_date(text: str, directory: Path) -> date:
-    """A date from ``YYYY-MM-DD`` or ``latest``.
-
-    Raises:
-        UserError: no such date.
-    """
-    if text != "latest":
-        try:
-            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-                raise ValueError
-            return date.fromisoformat(text)
-        except ValueError as exc:
-            raise UserError(f"date {text!r}: no such date; expected YYYY-MM-DD or latest") from exc
-    return max(days_with_feeds(directory), default=datetime.now(UTC).date())
-
-
-def days_with_feeds(directory: Path) -> list[date]:
-    """The UTC days that have a tick file, in order."""
-    found = set()
-    for path in directory.glob("pipeline_ticks_*.jsonl*"):
-        if match := re.match(r"pipeline_ticks_(\d{4})(\d{2})(\d{2})\.", path.name):
-            try:
-                found.add(date(*(int(part) for part in match.groups())))
-            except ValueError:
-                continue
-    return sorted(found)
 
 
 def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) -> DailySummary:

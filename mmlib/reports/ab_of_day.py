@@ -13,7 +13,7 @@ import pandas as pd
 from mmlib.dtypes import Status
 from mmlib.gates.spec import GateBook
 from mmlib.metrics.latency import minute_series
-from mmlib.ops.daily import Day, days_with_feeds, load_day
+from mmlib.ops.day import Day, days_with_feeds, load_day
 from mmlib.ops.firings import COLUMNS, firings
 from mmlib.reports.render import Table
 from mmlib.reports.verdict import gate_table

@@ -1,21 +1,17 @@
-"""daily/YYYY-MM-DD.md and ALERT_RULES.md: what the person on call reads in the morning."""
+"""daily/YYYY-MM-DD.md: what the person on call reads in the morning."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
-from markupsafe import Markup
 
 from mmlib.dtypes import Status
 from mmlib.metrics.latency import percentile_table
-from mmlib.ops.alerts import DAY, SESSION
 from mmlib.ops.compare import findings
 from mmlib.ops.daily import DailySummary
 from mmlib.ops.error_codes import UNCODED
 from mmlib.ops.facts import week_name
-from mmlib.ops.rules import absences
 from mmlib.reports.ab import ARM_COLUMNS
 from mmlib.reports.ab_of_day import StageOfDay, stage_gates, stages_table, without_stage
 from mmlib.reports.beside import Beside, beside_text, compared, compared_table
@@ -247,39 +243,3 @@ def _fired(fired: pd.DataFrame) -> Table:
 def _clock(at: pd.Timestamp, start: pd.Timestamp) -> str:
     """HH:MM; midnight at the end of the day is 24:00."""
     return "24:00" if at.date() > start.date() and at == at.normalize() else f"{at:%H:%M}"
-
-
-def alert_rules(rules: pd.DataFrame, provenance: Provenance) -> str:
-    """The alert rules, for a person who is woken by one and for whoever writes them into a monitor.
-
-    Args:
-        rules: ``ops.alerts.alert_rules``.
-        provenance: where this comes from.
-    """
-    by_place: Mapping[str, pd.DataFrame] = {
-        place: rules[rules["where"] == place] for place in (SESSION, DAY) if len(rules)
-    }
-    silent = [
-        (rule["alert"], code(rule["expr"]), rule["annotations"]["summary"], rule["annotations"]["runbook"])
-        for rule in absences()
-    ]
-    return render(
-        "alert_rules.md.j2",
-        provenance,
-        count=len(rules) + len(silent),
-        places={place: _rules(of_place) for place, of_place in by_place.items()},
-        absences=Table(("Alert", "Fires on", "What it says", "What to do first"), silent),
-    )
-
-
-def _rules(rules: pd.DataFrame) -> Table:
-    rows = [
-        (row["severity"], row["name"], code(row["gate"]), _fires_on(row), row["runbook"])
-        for row in rules.to_dict("records")
-    ]
-    return Table(("Severity", "Alert", "Gate", "Fires on", "What to do first"), rows, "No rule.")
-
-
-def _fires_on(row: Mapping[Hashable, Any]) -> Markup:
-    """The rule, or that it is not met."""
-    return code(row["rule"]) if row["sense"] == "stop" else Markup("not met: ") + code(row["rule"])

@@ -51,7 +51,7 @@ def write_alerts(ws: Path, *, check: bool = False) -> Written:
     from mmlib.gates.spec import load_gates
     from mmlib.ops.alerts import alert_rules, write_alert_files
     from mmlib.ops.dashboards import DASHBOARD_FILE, write_dashboard
-    from mmlib.reports import daily as reports
+    from mmlib.reports import alert_rules as reports
     from mmlib.reports.render import Provenance, write
 
     ensure_params(ws)
