@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from mmlib.core.words import SLACK
 from mmlib.feeds import careful, decode, reader, stream
 from mmlib.feeds.blocks import read_blocks
+from mmlib.feeds.careful import CUT_SHORT
 from mmlib.feeds.convert import Found, convert
 from mmlib.feeds.lines import LineMaker
 from mmlib.feeds.reader import read_feeds
@@ -99,6 +100,14 @@ def test_a_block_that_is_judged_in_pieces_is_checked_as_others(monkeypatch: pyte
         *(pd.concat([block.frame for block in blocks], ignore_index=True) for blocks in (once, again))
     )
     assert [one for block in once for one in block.bad] == [one for block in again for one in block.bad]
+
+
+def test_lines_that_are_the_same_have_the_same_reason_except_where_the_file_ends() -> None:
+    data = b'oops\n{"a": 1}\noops\n{"a": 1}\noops'
+    *others, last = [one for block in read_blocks(io.BytesIO(data), "ticks") for one in block.bad]
+    assert [one.line for one in others] == [1, 2, 3, 4] and last.line == 5
+    assert [(one.reason, one.text) for one in others[:2]] == [(one.reason, one.text) for one in others[2:]]
+    assert (last.reason, last.text) == (others[0].reason + CUT_SHORT, "oops")
 
 
 @pytest.mark.parametrize("by", ["convert", "check"])

@@ -130,15 +130,21 @@ def decode_all(kind: Kind, block: Block) -> Iterator[Decoded]:
 def _careful(
     kind: Kind, block: Block, odd: np.ndarray, lines: int
 ) -> tuple[list[dict[str, Any]], list[BadLine]]:
-    """Rows and bad lines among those set aside."""
+    """Rows and bad lines among those set aside; of lines that are the same, the first one is judged."""
     good: list[dict[str, Any]] = []
     bad: list[BadLine] = []
+    met: dict[bytes, BadLine] = {}
     data = block.buf[: block.n].tobytes()
     for number, begin in zip(odd[:, 0].tolist(), odd[:, 1].tolist(), strict=True):
         raw = data[begin : data.index(b"\n", begin)]
-        found = judge(kind, raw, number + 1, torn=block.torn and number == lines - 1)
+        torn = block.torn and number == lines - 1
+        if (same := met.get(raw)) is not None and not torn:
+            bad.append(BadLine(number + 1, same.reason, same.text))
+            continue
+        found = judge(kind, raw, number + 1, torn=torn)
         if isinstance(found, BadLine):
             bad.append(found)
+            met[raw] = found
         elif found is not None:
             good.append({**found, "line": number + 1})
     return good, bad
