@@ -191,6 +191,12 @@ def test_daily_report_leads_with_health_and_first_action(book: GateBook) -> None
         assert f"## {heading}" in text
 
 
+def test_daily_report_of_a_healthy_day_says_so(book: GateBook) -> None:
+    ticks = make_days.ticks(8640)
+    found = ops_daily.daily_summary(Day(date(2025, 1, 15), ticks, make_days.fills(ticks["ts"][::6])), book)
+    assert "\n\nEvery gate passed, and no alert would have fired.\n\n" in daily.daily(found, STAMP)
+
+
 def test_daily_report_of_many_symbols_says_first_what_they_have_in_common(book: GateBook) -> None:
     symbols = ("AUSDT", "BUSDT", "CUSDT")
     ticks = pd.concat([make_days.ticks(8640, symbol=symbol) for symbol in symbols])

@@ -151,7 +151,7 @@ def headline(s: DailySummary) -> str:
 
 
 def why(s: DailySummary) -> str:
-    """What makes the day what it is, in one sentence; empty for a healthy one."""
+    """What makes the day what it is, in one sentence."""
     failed = [r.title for r in s.results if r.status in (Status.FAIL, Status.ERROR)]
     undecided = [r.title for r in s.results if r.status not in (Status.PASS, Status.FAIL, Status.ERROR)]
     found = []
@@ -165,7 +165,7 @@ def why(s: DailySummary) -> str:
             f"{critical} of them critical"
         )
     text = "; ".join(found)
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{text[:1].upper()}{text[1:]}." if text else "Every gate passed, and no alert would have fired."
 
 
 def _counted(n: int, thing: str) -> str:
