@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from mmlib._heap import give_back
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.feeds.cache import sweep
 from mmlib.feeds.progress import told
@@ -99,6 +100,7 @@ def build_dataset(
     with tempfile.TemporaryDirectory(prefix="finishline-") as scratch, told(progress):
         home = cache_dir or Path(scratch)
         fills = read_fills(feeds_dir, start, end, home, quarantine_dir, work, progress)
+        give_back()  # frames of all fills, of which little is held
         limits = _limits(start, end)
         onlooker = partial(_onlooker, asked=fills.asked_ns, step_ns=step_ns, limits=limits)
         for last_try in (False, True):
