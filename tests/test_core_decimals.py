@@ -83,6 +83,9 @@ def test_usual_numbers_are_the_nearest_floats(texts: list[str]) -> None:
         "1234567890123456789",
     ]
 )
+@example(["1.234567.1234567", "12.345678.9012345.1", "1.23456789012.4567", "1.2345678901234567.8"])
+@example(["9876543210.123456789", "9876543210123456789", "9" * 24])
+@example(["." + "1" * 23, "1." + "1" * 22, "1." + "1" * 17])
 def test_what_is_read_at_all_is_a_number_of_json_and_the_nearest_float(texts: list[str]) -> None:
     for text, value in zip(texts, values(texts), strict=True):
         if value is not None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmlib.core._jit import JIT_DISABLED
 from mmlib.core.likelines import LINES
 from mmlib.core.words import SLACK
 from mmlib.feeds import decode as decoder
@@ -29,7 +30,8 @@ from tests.make_feeds import fills, ticks
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in scalar multiply")
 
 FILES = {"ticks": "pipeline_ticks_20250115.jsonl", "fills": "fills_20250115.jsonl"}
-N = 3 * LINES + 5
+N = 2 * LINES + 5
+EXAMPLES = 30 if JIT_DISABLED else 500
 
 
 @cache
@@ -56,6 +58,10 @@ def backwards(line: bytes) -> bytes:
 CHANGES: dict[str, Callable[[bytes], bytes]] = {
     "blanks": lambda line: json.dumps(json.loads(line)).encode(),
     "one blank": lambda line: line.replace(b'":', b'": ', 1),
+    "one blank behind another key": lambda line: line.replace(b'":', b'": ', 7).replace(b'": ', b'":', 6),
+    "blank before a key": lambda line: line.replace(b',"', b', "', 3),
+    "something before a key": lambda line: line.replace(b',"arm', b',1"arm'),
+    "something behind a key": lambda line: line.replace(b'"arm":', b'"arm":1').replace(b'_ms":', b'_ms":1'),
     "carriage return": lambda line: line + b"\r",
     "blank at the end": lambda line: line + b" ",
     "blank before": lambda line: b" " + line,
@@ -72,10 +78,15 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
     "too large": lambda line: altered(line, tick_total_ms=1e400, qty=-1),
     "leading zero": lambda line: line.replace(b'"errors":', b'"errors":0').replace(b'"qty":', b'"qty":0'),
     "two points": lambda line: line.replace(b".", b"..", 3),
+    "broken in two": lambda line: line.replace(b',"arm"', b'\n"arm"'),
     "cut": lambda line: line[: len(line) // 2],
     "two on a line": lambda line: line + line,
     "empty": lambda line: b"",
     "commas": lambda line: b"," * 23,
+    "another bracket": lambda line: b"[" + line[1:],
+    "one key for another": lambda line: line.replace(
+        b'"schema":1', line[line.index(b'"ts"') : line.index(b',"symbol"')]
+    ),
     "no brace": lambda line: line[1:],
     "not closed": lambda line: line[:-1],
     "no text": lambda line: line[:40] + b"\xff" + line[41:],
@@ -101,6 +112,7 @@ def one_by_one(kind: Kind, lines: list[bytes]) -> tuple[pa.Table, list[BadLine]]
 
 
 def same(kind: Kind, lines: list[bytes]) -> None:
+    lines = b"\n".join(lines).split(b"\n")
     found = decode(kind, block_of(lines))
     rows, bad = one_by_one(kind, lines)
     assert found is not None
@@ -116,7 +128,16 @@ def test_lines_that_all_have_the_same_oddity(kind: Kind, change: str) -> None:
     same(kind, [CHANGES[change](line) for line in good_lines()[kind]])
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_line_with_an_oddity_and_those_behind_it(kind: Kind, change: str) -> None:
+    for place in (0, 1, LINES + 1):
+        lines = list(good_lines()[kind])
+        lines[place] = CHANGES[change](lines[place])
+        same(kind, lines)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
     places=st.dictionaries(st.integers(0, N - 1), st.sampled_from(list(CHANGES)), max_size=12),
@@ -130,7 +151,7 @@ def test_odd_lines_among_many_that_are_alike(kind: Kind, places: dict[int, str],
     same(kind, lines)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(kind=st.sampled_from(KINDS), data=st.data())
 def test_bytes_changed_anywhere(kind: Kind, data: st.DataObject) -> None:
     raw = bytearray(b"\n".join(good_lines()[kind][: LINES + 3]))

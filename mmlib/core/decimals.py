@@ -75,9 +75,9 @@ def note_decimal(buf, at, end, decimals, k):
 
 
 @jit_within
-def _digits(word, n):
-    """The last ``n`` bytes of a word less ``0``; the others are 0."""
-    mask = _ALL << np.uint64(64 - 8 * min(n, 8)) if n > 0 else _0
+def _digits(word, n, most):
+    """The last ``n`` bytes of a word, or the last ``most``, less ``0``; the others are 0."""
+    mask = _ALL << np.uint64(64 - 8 * min(n, most)) if n > 0 else _0
     return (word ^ _ZEROS) & mask
 
 
@@ -109,18 +109,13 @@ def _value(word):
 
 
 @jit_within
-def _more_than_one(bits):
-    return bits & (bits - _1) != _0
-
-
-@jit_within
 def _read(decimals, real, least, most, is_long):
     """Read all numbers, those of 16 bytes or less unless ``is_long``; how many were not."""
     text, others = decimals.text, np.int64(0)
     for k in range(len(real)):
         length = np.int64(text[_LENGTH + k])
-        low, middle = _digits(text[_LOW + k], length), _digits(text[_MIDDLE + k], length - 8)
-        high = _digits(text[_HIGH + k], length - 16) if is_long else _0
+        low, middle = _digits(text[_LOW + k], length, 8), _digits(text[_MIDDLE + k], length - 8, 8)
+        high = _digits(text[_HIGH + k], length - 16, _LONGEST - 16) if is_long else _0
         in_low, in_middle, in_high = _points(low), _points(middle), _points(high) if is_long else _0
         n_points = np.int64(in_low != _0) + np.int64(in_middle != _0) + np.int64(in_high != _0)
         mask_low = _behind(in_low) if in_low != _0 else _ALL
@@ -140,21 +135,16 @@ def _read(decimals, real, least, most, is_long):
         if is_long:
             digits += np.int64(_value(high)) * np.int64(10**16)
         wrong = (low + _TO_HIGHEST) | low | (middle + _TO_HIGHEST) | middle | (high + _TO_HIGHEST) | high
-        negative = text[_NEGATIVE + k] != _0
         doubtful = (
             wrong & _HIGHEST != _0
-            or _more_than_one(in_low)
-            or _more_than_one(in_middle)
-            or _more_than_one(in_high)
-            or n_points > 1
+            or n_points > 1  # words with a point; two points within a word leave one that is no digit
             or length > (_LONGEST if is_long else _SHORT)
             or n_whole < 1
             or (n_points == 1 and n_behind == 0)
             or (text[_LEAD + k] == _ZERO and n_whole > 1)
-            or (negative and digits == 0)
         )
         value = np.float64(digits) / POW10[n_behind]  # of two exact numbers, so that it is the nearest one
-        value = -value if negative else value
+        value = -value if text[_NEGATIVE + k] != _0 else value
         inexact = is_long and digits > EXACT
         doubtful = doubtful or (not inexact and not (least <= value <= most))
         real[k] = value

@@ -18,7 +18,7 @@ from mmlib.core.separators import SPARE, separators
 _COMPILED = not JIT_DISABLED
 LINES = AT_ONCE
 """Lines that are taken at once: few enough to stay in a processor's first cache."""
-_SPACE, _CLOSE, _OPEN, _RETURN, _BREAK = 32, 125, 123, 13, 10
+_SPACE, _COMMA, _CLOSE, _OPEN, _RETURN, _BREAK = 32, 44, 125, 123, 13, 10
 
 
 def room(n_fields: int) -> int:
@@ -42,11 +42,9 @@ def _ends(buf, places, keys, lines):
 
 
 @jit_within
-def _value_at(buf, before, place, fields, field):
-    """How far behind a separator the value of a key stands, if its line is as the one whose separator is at ``before``."""
-    ahead = 1 + (place == 0) + (buf[before + 1 + (place == 0)] == _SPACE)
-    behind = fields.length[field] + (buf[before + ahead + fields.length[field]] == _SPACE)
-    return ahead, behind
+def _past_blank(buf, at):
+    """The place behind the blank at ``at``, or ``at``; a line with more of them is none of ours."""
+    return at + (item(buf, at) == _SPACE)
 
 
 @jit_within
@@ -54,21 +52,22 @@ def _numbers(buf, place, lines, fields, columns, row):
     """``_column`` of numbers, which mostly are decimals without an exponent."""
     keys, field = fields.keys[0], fields.order[place]
     before, last, decimals = fields.places[LINES + place :], fields.places, fields.decimals
-    ahead, beyond = _value_at(buf, before[0], place, fields, field)
-    wanted = key_bits(fields, field)
+    first, length = 2 if place == 0 else 1, fields.length[field]
+    mark, wanted = _COMMA if place > 0 else _BREAK, key_bits(fields, field)
     longest = np.int64(0)
     for line in range(lines):
-        at = item(before, line * keys) + ahead
+        separator = item(before, line * keys)
+        at = _past_blank(buf, separator + first)
         end = item(before, line * keys + 1) if place < keys - 1 else item(last, line)
-        if not has_key(buf, at, fields, field, wanted):
+        if item(buf, separator) != mark or not has_key(buf, at, fields, field, wanted):
             lines = line
             break
-        longest = max(longest, note_decimal(buf, at + beyond, end, decimals, line))
+        longest = max(longest, note_decimal(buf, _past_blank(buf, at + length), end, decimals, line))
     real = columns.real[fields.slot[field], row : row + lines]
     if not read_decimals(decimals, real, fields.low[field], fields.high[field], longest):
         for line in range(lines):
             if is_doubtful(decimals, line):
-                at = before[line * keys] + ahead + beyond
+                at = _past_blank(buf, _past_blank(buf, before[line * keys] + first) + length)
                 end = before[line * keys + 1] if place < keys - 1 else last[line]
                 if take_number(buf, at, fields, field, columns, row + line) != end:
                     return line
@@ -80,14 +79,16 @@ def _column(buf, place, lines, fields, texts, columns, row):
     """Take the values of the keys at a place of the lines; of how many lines, from the first on, that was possible."""
     keys, field = fields.keys[0], fields.order[place]
     before, last = fields.places[LINES + place :], fields.places
-    ahead, beyond = _value_at(buf, before[0], place, fields, field)
-    wanted = key_bits(fields, field)
+    first, length = 2 if place == 0 else 1, fields.length[field]
+    mark, wanted = _COMMA if place > 0 else _BREAK, key_bits(fields, field)
     for line in range(lines):
-        at = item(before, line * keys) + ahead
+        separator = item(before, line * keys)
+        at = _past_blank(buf, separator + first)
         end = item(before, line * keys + 1) if place < keys - 1 else item(last, line)
-        if not has_key(buf, at, fields, field, wanted):
+        if item(buf, separator) != mark or not has_key(buf, at, fields, field, wanted):
             return line
-        if take(buf, at + beyond, fields, field, texts, columns, row + line) != end:
+        at = _past_blank(buf, at + length)
+        if take(buf, at, fields, field, texts, columns, row + line) != end:
             return line
     return lines
 
