@@ -58,7 +58,9 @@ def backwards(line: bytes) -> bytes:
 CHANGES: dict[str, Callable[[bytes], bytes]] = {
     "blanks": lambda line: json.dumps(json.loads(line)).encode(),
     "one blank": lambda line: line.replace(b'":', b'": ', 1),
-    "one blank behind another key": lambda line: line.replace(b'":', b'": ', 7).replace(b'": ', b'":', 6),
+    "one blank before a large number": lambda line: line.replace(b'"mid":', b'"mid": ').replace(
+        b'"price":', b'"price": '
+    ),
     "blank before a key": lambda line: line.replace(b',"', b', "', 3),
     "something before a key": lambda line: line.replace(b',"arm', b',1"arm'),
     "something behind a key": lambda line: line.replace(b'"arm":', b'"arm":1').replace(b'_ms":', b'_ms":1'),
@@ -79,6 +81,7 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
     "leading zero": lambda line: line.replace(b'"errors":', b'"errors":0').replace(b'"qty":', b'"qty":0'),
     "two points": lambda line: line.replace(b".", b"..", 3),
     "broken in two": lambda line: line.replace(b',"arm"', b'\n"arm"'),
+    "broken before a number": lambda line: line.replace(b',"mid', b'\n"mid'),
     "cut": lambda line: line[: len(line) // 2],
     "two on a line": lambda line: line + line,
     "empty": lambda line: b"",
@@ -130,10 +133,11 @@ def test_lines_that_all_have_the_same_oddity(kind: Kind, change: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_line_with_an_oddity_and_those_behind_it(kind: Kind, change: str) -> None:
-    for place in (0, 1, LINES + 1):
-        lines = list(good_lines()[kind])
-        lines[place] = CHANGES[change](lines[place])
+def test_an_oddity_where_a_run_of_lines_begins(kind: Kind, change: str) -> None:
+    for first, n in ((0, 1), (1, 2), (4, 1)):  # the second line is taken alone, then two, then four
+        lines = list(good_lines()[kind][: LINES + 5])
+        for place in range(first, first + n):
+            lines[place] = CHANGES[change](lines[place])
         same(kind, lines)
 
 
