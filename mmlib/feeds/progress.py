@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+from mmlib.feeds.oncefile import OnceFile
 
 Progress = Callable[[str, int, int], None]
 """Is told what, how many are done, and of how many; by several threads, maybe at the same time."""
@@ -33,11 +34,11 @@ def told(progress: Progress | None) -> Iterator[None]:
         _listeners.remove(progress)
 
 
-class ToldFile(io.FileIO):
+class ToldFile(OnceFile):
     """A file to be read from its beginning on, by ``readinto``; that it takes long, and how far it is, is told."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(os.fspath(path))
+        super().__init__(path)
         self._what = f"MB of {path.name}"
         self._size = os.fstat(self.fileno()).st_size
         self._done = 0
