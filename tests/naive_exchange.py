@@ -33,7 +33,7 @@ class Order:
     side: int
     tick: int
     qty: float
-    market: bool
+    ioc: bool  # immediate or cancel: filled on arrival at its limit or better, or never
     front: float = 0.0
     cum: float = 0.0
 
@@ -101,8 +101,8 @@ class NaiveExchange:
         o: Order = arg
         opposite = book.best_ask if o.side > 0 else book.best_bid
         known = opposite not in (NONE_BID, NONE_ASK)
-        if o.market:
-            if known:
+        if o.ioc:
+            if known and o.side * (o.tick - opposite) >= 0:
                 self.fills.append((ns, o.id, opposite))
             return
         if known and o.side * (o.tick - opposite) >= 0:

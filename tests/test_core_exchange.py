@@ -109,7 +109,7 @@ def drive(
             control["exch_cursor"] -= used
             control["local_cursor"] -= used
         if what == "new":
-            tif = state.IOC if arg.market else state.GTX
+            tif = state.IOC if arg.ioc else state.GTX
             arms.state[0]["next_order_id"] = arg.id
             emit._submit(arms, 0, at_ns, arg.side, arg.tick, arg.qty, tif, 0.0)
         elif what == "cancel":
@@ -130,8 +130,8 @@ def test_fills_equal_naive_exchange(model, rows, orders, chunk, latency) -> None
         now += step
         stream.append((now, now + latency, kind, side, tick, qty))
     commands = []
-    for i, (delay, side, tick, market, hold) in enumerate(orders[:8], start=1):
-        order = Order(i, side, tick, 1.0, market)
+    for i, (delay, side, tick, ioc, hold) in enumerate(orders[:8], start=1):
+        order = Order(i, side, tick, 1.0, ioc)
         commands.append((1000 + delay, "new", order))
         if hold < 30:
             commands.append((1000 + delay + hold, "cancel", i))
@@ -139,7 +139,7 @@ def test_fills_equal_naive_exchange(model, rows, orders, chunk, latency) -> None
     entry, response = 2, 3
     expected = NaiveExchange(model, 3.0, 0.5, entry, response).run(stream, commands)
     commands = [
-        (ns, what, Order(a.id, a.side, a.tick, 1.0, a.market) if isinstance(a, Order) else a)
+        (ns, what, Order(a.id, a.side, a.tick, 1.0, a.ioc) if isinstance(a, Order) else a)
         for ns, what, a in commands
     ]
     market, arms = one_arm(model, 3.0, entry, response)
@@ -166,3 +166,21 @@ def test_chunking_does_not_change_fills() -> None:
         results.append(drive(market, arms, events_of(rows, 4), commands, chunk).tobytes())
     assert results[0] == results[1] == results[2]
     assert len(results[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("side", "limit", "moved_to", "filled_at"),
+    [(1, 20, 25, None), (1, 20, 20, 20), (1, 20, 18, 18), (-1, 20, 15, None), (-1, 20, 20, 20), (-1, 20, 22, 22)],
+)  # fmt: skip
+def test_an_ioc_order_fills_within_its_limit_or_expires(side, limit, moved_to, filled_at) -> None:
+    """The rule of every exchange: never worse than the limit; the market moves while the order is under way."""
+    rows = [
+        (1000, 1000, "depth", -side, limit, 5.0),
+        (1001, 1001, "depth", -side, limit, 0.0),
+        (1001, 1001, "depth", -side, moved_to, 5.0),
+        (1050, 1050, "depth", side, 5 if side > 0 else 35, 1.0),
+    ]
+    market, arms = one_arm("risk", 1.0, 2, 3)
+    fills = drive(market, arms, events_of(rows, 0), [(1000, "new", Order(1, side, limit, 1.0, True))], 50)
+    assert [round(fill["price"]) for fill in fills] == ([] if filled_at is None else [filled_at])
+    assert (arms.orders[0]["local"] == state.FREE).all(), "an expired order frees its slot"

@@ -262,7 +262,8 @@ def _on_new(market, arms, arm, slot, ts_ns, fills):
         _respond(arms, arm, ts_ns, order["order_id"], slot, ACCEPTED, 0.0, 0.0, 0.0)
         return
     tick = best_ask if buy else best_bid
-    if tick == NO_ASK or tick == NO_BID:
+    beyond_limit = order["side"] * (tick - order["price_ticks"]) > 0
+    if tick == NO_ASK or tick == NO_BID or beyond_limit:
         _respond(arms, arm, ts_ns, order["order_id"], slot, EXPIRED, 0.0, 0.0, 0.0)
         return
     _fill(arms, arm, slot, ts_ns, tick, mid_ticks(book), _TAKER, market.control[0], fills)
