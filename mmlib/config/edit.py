@@ -8,7 +8,7 @@ import yaml
 
 from mmlib._io import UserError
 from mmlib.config.load import deep_merge
-from mmlib.config.yamlfile import compose
+from mmlib.yamlfile import compose, parse_value
 
 
 def set_scalar(text: str, section: str, key: str, value: bool | int | float, name: str) -> str:
@@ -27,10 +27,10 @@ def set_scalar(text: str, section: str, key: str, value: bool | int | float, nam
     start, stop, inserted = _place(text, section, key, token, name)
     changed = text[:start] + inserted + text[stop:]
     try:
-        read_back = yaml.safe_load(changed)
-    except yaml.YAMLError:
+        read_back = parse_value(changed, name)
+    except UserError:
         read_back = None
-    if read_back != deep_merge(yaml.safe_load(text), {section: {key: value}}):
+    if read_back != deep_merge(parse_value(text, name) or {}, {section: {key: value}}):
         line = text.count("\n", 0, start) + 1
         raise UserError(
             f"{name}:{line}: {section}.{key}: cannot be changed in place; "

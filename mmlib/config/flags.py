@@ -12,7 +12,7 @@ from mmlib._io import UserError, read_json, sha256_file, sha256_json, write_json
 from mmlib.config.load import CONFIG_FILE, SOAK_OVERRIDES_FILE, LoadedConfig
 from mmlib.config.masking import mask
 from mmlib.config.models import Config, flatten, unit_of, walk
-from mmlib.config.yamlfile import read_mapping
+from mmlib.yamlfile import read_mapping
 
 SNAPSHOT_FILE = "artifacts/release/FEATURE_FLAGS_SNAPSHOT.json"
 SNAPSHOT_HISTORY = "artifacts/release/snapshots"

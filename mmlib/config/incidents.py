@@ -7,6 +7,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from mmlib._numbers import number
+
 FORM = "KIND@START:DURATION[:STRENGTH], such as latency_spike@2h:30m:300"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _TIME = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -74,7 +76,7 @@ def parse_incident(text: str) -> Incident:
     strength = rule.default
     if len(parts) == 3:
         try:
-            strength = float(parts[2])
+            strength = float(number(parts[2].strip()))
         except ValueError:
             raise ValueError(f"{text!r}: strength {parts[2]!r}; expected a number: {rule.strength}") from None
     if duration <= 0.0:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from mmlib._io import UserError, sha256_json, shipped_dir, write_atomic
 from mmlib.config.masking import mask_value
 from mmlib.config.models import Config, Section, expectation, walk
-from mmlib.config.yamlfile import Document, parse_value, read_bytes, read_mapping, suggest
+from mmlib.yamlfile import Document, parse_value, read_bytes, read_mapping, suggest
 
 CONFIG_FILE = "params/config.yaml"
 SOAK_OVERRIDES_FILE = "params/config.soak_overrides.yaml"

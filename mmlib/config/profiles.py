@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from mmlib._io import UserError
 from mmlib.config.load import check_key
 from mmlib.config.models import Section
-from mmlib.config.yamlfile import Document, read_mapping, suggest
 from mmlib.dtypes import Grade
+from mmlib.yamlfile import Document, read_mapping, suggest
 
 PROFILES_DIR = "params/profiles"
 AB_STEPS = ("ab_10", "ab_50", "ab_100")

@@ -19,7 +19,7 @@ from mmlib.config.edit import set_scalar
 from mmlib.config.flags import FLAGS, GRADUAL, RED_BUTTON, SNAPSHOT_FILE, read_snapshot
 from mmlib.config.load import CONFIG_FILE, SOAK_OVERRIDES_FILE
 from mmlib.config.models import Config, flatten
-from mmlib.config.yamlfile import read_mapping, suggest
+from mmlib.yamlfile import read_mapping, suggest
 
 ROLLBACK_FILE = "artifacts/release/ROLLBACK.json"
 ROLLBACK_LOG = "artifacts/release/rollbacks.jsonl"

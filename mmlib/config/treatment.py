@@ -8,7 +8,7 @@ from typing import Any
 from mmlib._io import UserError
 from mmlib.config.load import load_config
 from mmlib.config.models import flatten
-from mmlib.config.yamlfile import read_mapping
+from mmlib.yamlfile import read_mapping
 
 CALIBRATED = Path("params") / "calibrated"
 SECTIONS = ("adaptive_spread", "queue_aware")

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mmlib._io import UserError
-from mmlib.config.yamlfile import read_mapping
 from mmlib.dtypes import Status
 from mmlib.gates.metrics import GATE_IDS, METRICS, STEPS
+from mmlib.yamlfile import read_mapping
 
 GATES_FILE = Path("params") / "gates.yaml"
 SCHEMA = 1

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmlib._io import UserError, shipped_dir
 from mmlib.core import flow, flowclock
 from mmlib.core.flowladder import DEPTH
+from mmlib.yamlfile import parse_value
 
 PRESETS = "params/market"
 _MAX_BYTES = 1_000_000
@@ -136,9 +136,9 @@ def parse_preset(path: Path) -> FlowModel:
     if len(data) > _MAX_BYTES:
         raise UserError(f"{path}: expected a market preset of at most {_MAX_BYTES} bytes")
     try:
-        tree = yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise UserError(f"{path}: not YAML ({' '.join(str(exc).split())[:200]})") from exc
+        tree = parse_value(data.decode("utf-8"), str(path))
+    except UnicodeDecodeError as exc:
+        raise UserError(f"{path}: not YAML (byte {exc.start} is not UTF-8)") from exc
     if not isinstance(tree, dict) or not isinstance(tree.get("market"), dict):
         raise UserError(f"{path}: expected a mapping with the key market")
     unknown = set(tree) - {"market", "calibration"}

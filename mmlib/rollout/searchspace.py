@@ -11,9 +11,10 @@ import numpy as np
 from scipy.stats import qmc
 
 from mmlib._io import UserError
+from mmlib._numbers import number
 from mmlib.config.models import Config, flatten, walk
 from mmlib.config.treatment import SECTIONS
-from mmlib.config.yamlfile import suggest
+from mmlib.yamlfile import suggest
 
 _SHARED = ("adaptive_spread.fast_halflife_s", "adaptive_spread.slow_halflife_s")
 """Half-lives belong to the market statistics, which both arms share."""
@@ -83,7 +84,7 @@ def parse_ranges(texts: Sequence[str], base: Sequence[Range]) -> tuple[Range, ..
                 f"--range {text}: expected KEY=LOW:HIGH with KEY one of {', '.join(found)}{suggest(key, found)}"
             )
         try:
-            ends = float(low), float(high if colon else low)
+            ends = float(number(low)), float(number(high if colon else low))
         except ValueError:
             raise UserError(f"--range {text}: expected numbers, such as {key}=0:2") from None
         old = found[key]

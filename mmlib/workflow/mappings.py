@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 
 from mmlib._io import UserError
 from mmlib.config.load import shipped_dir
-from mmlib.config.yamlfile import Document, read_mapping, suggest
 from mmlib.feeds.mapping import FeedRule, FieldRule, FormatMapping
+from mmlib.yamlfile import Document, read_mapping, suggest
 
 DIRECTORY = "params/mappings"
 

@@ -199,6 +199,6 @@ def _check_config(ws: Path, step: Step, sets: Mapping[str, Any]) -> None:
 
 
 def _step_file(ws: Path, step: Step) -> dict[str, Any]:
-    from mmlib.config.yamlfile import read_mapping
+    from mmlib.yamlfile import read_mapping
 
     return dict(read_mapping(ws / "params" / "steps" / f"{step.notebook}.yaml").tree)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmlib._io import UserError
-from mmlib.config.yamlfile import read_mapping
+from mmlib.yamlfile import read_mapping
 
 PIECES = (
     *(

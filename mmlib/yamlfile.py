@@ -1,4 +1,7 @@
-"""Strict YAML mappings: plain values, no tags, aliases or duplicate keys, and the line of every key."""
+"""Strict YAML mappings: plain values, no tags, aliases or duplicate keys, and the line of every key.
+
+Numbers follow the one grammar of ``mmlib._numbers``, wherever a file or ``--set`` is read.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import yaml
 
 from mmlib._io import UserError
+from mmlib._numbers import LOOKS_LIKE, number
 
 MAX_BYTES = 1_000_000
 _STANDARD = "tag:yaml.org,2002:"
@@ -24,6 +28,24 @@ _DEEPEST = 50  # levels; a parameter file has a few, and the compiled parser wou
 _PLAIN_TAGS = frozenset(
     _STANDARD + kind for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
 )
+_NUMBERS = (f"{_STANDARD}int", f"{_STANDARD}float")
+
+
+def _with_our_numbers(loader: Any) -> Any:
+    """A loader class that resolves and constructs numbers by our grammar instead of YAML 1.1's."""
+    others = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag not in _NUMBERS]
+        for first, pairs in loader.yaml_implicit_resolvers.items()
+    }
+    ours: Any = type(f"Strict{loader.__name__}", (loader,), {"yaml_implicit_resolvers": others})
+    ours.add_implicit_resolver(_NUMBERS[1], LOOKS_LIKE, list("-+.0123456789iInN"))
+    for tag in _NUMBERS:
+        ours.add_constructor(tag, lambda _, node: number(node.value))
+    return ours
+
+
+_LOADER = _with_our_numbers(yaml.SafeLoader)
+_COMPILED = _with_our_numbers(yaml.CSafeLoader) if yaml.__with_libyaml__ else None
 
 
 @dataclass(frozen=True)
@@ -66,7 +88,7 @@ def read_mapping(path: Path) -> Document:
     """Read a YAML file whose top level is a mapping.
 
     Raises:
-        UserError: unreadable, not UTF-8, not YAML, no mapping, or a tag, alias or duplicate key in it.
+        UserError: unreadable, not UTF-8, not YAML, no mapping, or a tag, alias, duplicate key or ambiguous number in it.
     """
     data = read_bytes(path)
     try:
@@ -81,28 +103,22 @@ def read_mapping(path: Path) -> Document:
 
 
 def parse_value(text: str, name: str) -> Any:
-    """One YAML value, as ``--set key=value`` takes it; ``1e-3``, text to YAML 1.1, is a number here.
+    """One YAML value, as ``--set key=value`` takes it.
 
     Raises:
-        UserError: not YAML, or a tag, alias or duplicate key in it.
+        UserError: not YAML, or a tag, alias, duplicate key or ambiguous number in it.
     """
     node = compose(text, name)
     if node is None:
         return None
     _check(node, name)
-    value = _construct(node, name)
-    if isinstance(value, str) and isinstance(node, yaml.ScalarNode) and node.style is None:
-        try:
-            return float(value) if value[:1] in "+-.0123456789" else value
-        except ValueError:
-            return value
-    return value
+    return _construct(node, name)
 
 
 def compose(text: str, name: str) -> yaml.Node | None:
     """The node tree of one YAML document, None when it is empty; a syntax error becomes one line."""
     try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as exc:
         line = f":{exc.problem_mark.line + 1}" if exc.problem_mark else ""
         raise UserError(
@@ -123,7 +139,7 @@ def _compiled(text: str) -> yaml.Node | None:
         Tags, values and lines as ``compose`` finds them. None for what is empty, deeply nested or not YAML, for text that the
         two read differently, and where PyYAML has no libyaml: ``compose`` then reads it, or says what is wrong with it.
     """
-    loader = getattr(yaml, "CSafeLoader", None)
+    loader = _COMPILED if hasattr(yaml, "CSafeLoader") else None
     if loader is None or any(mark in text for mark in _READ_DIFFERENTLY):
         return None
     depth = 0
@@ -159,13 +175,22 @@ def _check(root: yaml.Node, name: str) -> dict[str, int]:
         if id(node) in seen:
             raise UserError(f"{name}:{line}: {prefix}: an alias is refused; expected the value written out")
         seen.add(id(node))
+        if node.tag in _NUMBERS and isinstance(node, yaml.ScalarNode):
+            _check_number(node.value, f"{name}:{line}: {prefix}" if prefix else name)
         if isinstance(node, yaml.MappingNode):
-            todo.extend(_children(node, prefix, name, lines))
+            todo.extend(reversed(_children(node, prefix, name, lines)))
         elif isinstance(node, yaml.SequenceNode):
             items = [(f"{prefix}[{i}]", child) for i, child in enumerate(node.value)]
             lines |= {item: child.start_mark.line + 1 for item, child in items}
-            todo.extend(items)
+            todo.extend(reversed(items))
     return lines
+
+
+def _check_number(text: str, place: str) -> None:
+    try:
+        number(text)
+    except ValueError as exc:
+        raise UserError(f"{place}: {exc}") from exc
 
 
 def _children(
@@ -189,7 +214,7 @@ def _children(
 
 def _construct(node: yaml.Node, name: str) -> Any:
     """Values of a composed tree that ``_check`` has passed, through PyYAML's safe constructor."""
-    loader = yaml.SafeLoader("")
+    loader = _LOADER("")
     try:
         return loader.construct_document(node)
     except (yaml.YAMLError, ValueError, OverflowError) as exc:
@@ -206,7 +231,7 @@ def _first_unreadable(root: yaml.Node) -> tuple[int, str] | None:
         node = todo.pop()
         if isinstance(node, yaml.ScalarNode):
             try:
-                yaml.SafeLoader("").construct_document(node)
+                _LOADER("").construct_document(node)
             except (yaml.YAMLError, ValueError, OverflowError) as exc:
                 return node.start_mark.line + 1, " ".join(str(exc).split())
         elif isinstance(node, yaml.MappingNode):
