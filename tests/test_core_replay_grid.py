@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmlib.core._jit import JIT_DISABLED
-from mmlib.core.orderlatency import entry_latency_ns, order_latency, response_latency_ns
 from mmlib.engine.bench import PRESETS, run_grid
+from mmlib.exchange.latency import entry_latency_ns, order_latency, response_latency_ns
 from tests.naive_grid import NaiveGrid
 from tests.naive_venue import NaiveVenue, Row
 from tests.test_core_replay_orders import LOT, MODELS, events, market, split, stream

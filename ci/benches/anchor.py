@@ -10,8 +10,8 @@ import hftbacktest as hft
 import numpy as np
 from numba import njit
 
-from mmlib.core.gridquoter import SIGHTING
 from mmlib.dtypes import EVENT
+from mmlib.strategy.grid import SIGHTING
 
 QUEUES: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
     "risk": ("risk", "risk_adverse_queue_model", ()),

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def _cache_dir() -> str:
     """Directory for compiled kernels, writable, keyed by kernel sources, numba version and bounds checking."""
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256(f"numba {version('numba')} {os.environ.get('NUMBA_BOUNDSCHECK', '')}".encode())
-    for source in [here.parent / "dtypes.py", *sorted(here.glob("*.py"))]:
+    kernels = (sorted((here.parent / room).glob("*.py")) for room in ("core", "exchange", "strategy"))
+    for source in [here.parent / "dtypes.py", *chain.from_iterable(kernels)]:
         digest.update(source.read_bytes())
     base = (
         os.environ.get("FINISHLINE_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")

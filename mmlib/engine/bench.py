@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mmlib.core.gridquoter import GRID, SIGHTING, SLOTS, grow_quoter, new_quoter, quote_grid
-from mmlib.core.orderlatency import order_latency as latency_model
 from mmlib.core.queue import QUEUE_MODELS
-from mmlib.core.requests import DONE
-from mmlib.core.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, REPORTS_FULL, grow_venue, new_venue
 from mmlib.dtypes import FLAG_EXCH, FLAG_LOCAL
+from mmlib.exchange.latency import order_latency as latency_model
+from mmlib.exchange.requests import DONE
+from mmlib.exchange.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, REPORTS_FULL, grow_venue, new_venue
+from mmlib.strategy.grid import GRID, SIGHTING, SLOTS, grow_quoter, new_quoter, quote_grid
 
 PRESETS: Mapping[str, Mapping[str, float]] = {
     "grid": {"levels": 20, "interval_ticks": 10, "half_spread_ticks": 20, "skew": 1.0},

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmlib._io import UserError
-from mmlib.core.orderlatency import order_latency as latency_model
 from mmlib.core.queue import QUEUE_MODELS
-from mmlib.core.requests import DONE, REQUEST, arrivals, serve_requests
-from mmlib.core.venue import (
+from mmlib.dtypes import EVENT, FLAG_LOCAL, ORDER_FILL, Action, Liquidity, OrderKind, TimeInForce
+from mmlib.exchange.latency import order_latency as latency_model
+from mmlib.exchange.requests import DONE, REQUEST, arrivals, serve_requests
+from mmlib.exchange.venue import (
     ACCEPTED,
     CANCELED,
     EXPIRED,
@@ -24,7 +25,6 @@ from mmlib.core.venue import (
     grow_venue,
     new_venue,
 )
-from mmlib.dtypes import EVENT, FLAG_LOCAL, ORDER_FILL, Action, Liquidity, OrderKind, TimeInForce
 
 _ROOM = 2  # the book reaches at least this multiple of the largest price first seen
 

@@ -11,9 +11,6 @@ import numpy as np
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core._jit import prefetch
 from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID
-from mmlib.core.ladder import BLOCK_BITS, after_ask, after_bid, clear_row
-from mmlib.core.matching import on_row
-from mmlib.core.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, OWN_ASK, OWN_BID, REACHED
 from mmlib.dtypes import (
     EVENT_KIND_MASK,
     FLAG_BUY,
@@ -25,6 +22,9 @@ from mmlib.dtypes import (
     KIND_SNAPSHOT,
     KIND_TRADE,
 )
+from mmlib.exchange.ladder import BLOCK_BITS, after_ask, after_bid, clear_row
+from mmlib.exchange.matching import on_row
+from mmlib.exchange.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, OWN_ASK, OWN_BID, REACHED
 
 _BOOK_KINDS = (1 << KIND_DEPTH) | (1 << KIND_SNAPSHOT)
 _AHEAD = 64  # rows

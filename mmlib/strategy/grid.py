@@ -14,13 +14,13 @@ import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID, sparse_zeros
-from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder
-from mmlib.core.marketpass import exchange_until, local_until
-from mmlib.core.matching import on_cancel, on_new
-from mmlib.core.orderlatency import entry_latency_ns
-from mmlib.core.requests import DONE, REQUEST
-from mmlib.core.venue import ACCEPTED, FILLED, NEED_ROWS, REACHED, REJECTED, REPORTS_FULL, Venue
 from mmlib.dtypes import Action, OrderKind, TimeInForce
+from mmlib.exchange.ladder import Ladder, empty_ladder, grow_ladder
+from mmlib.exchange.latency import entry_latency_ns
+from mmlib.exchange.marketpass import exchange_until, local_until
+from mmlib.exchange.matching import on_cancel, on_new
+from mmlib.exchange.requests import DONE, REQUEST
+from mmlib.exchange.venue import ACCEPTED, FILLED, NEED_ROWS, REACHED, REJECTED, REPORTS_FULL, Venue
 
 SLOTS = 1024
 _RING = 8192  # requests under way

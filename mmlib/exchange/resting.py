@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import NO_ASK, NO_BID
-from mmlib.core.orderlatency import response_latency_ns
-from mmlib.core.venue import (
+from mmlib.exchange.latency import response_latency_ns
+from mmlib.exchange.venue import (
     FILLED,
     N_ASKS,
     N_BIDS,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
-from mmlib.core.marketpass import exchange_until
-from mmlib.core.matching import on_cancel, on_new, room_for_new
-from mmlib.core.orderlatency import entry_latency_ns
-from mmlib.core.venue import N_ASKS, N_BIDS, NEED_ROWS, REACHED, REPORTS_FULL
 from mmlib.dtypes import Action
+from mmlib.exchange.latency import entry_latency_ns
+from mmlib.exchange.marketpass import exchange_until
+from mmlib.exchange.matching import on_cancel, on_new, room_for_new
+from mmlib.exchange.venue import N_ASKS, N_BIDS, NEED_ROWS, REACHED, REPORTS_FULL
 
 DONE = 4
 """Every row and every request is processed (the other reasons to come back are those of ``venue``)."""
@@ -36,7 +36,7 @@ def arrivals(latency, requests):
     """Fill in when each request reaches the exchange: none overtakes another.
 
     Args:
-        latency: orderlatency.Latency.
+        latency: latency.Latency.
         requests: REQUEST[n] in order of ``sent_ns``.
     """
     last = np.int64(0)

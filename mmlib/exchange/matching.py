@@ -13,9 +13,21 @@ import numpy as np
 from mmlib.core import queue
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, HIGH_ASK, LOW_BID, NO_ASK, NO_BID
-from mmlib.core.ladder import BLOCK_BITS, after_ask, after_bid, clear_row
-from mmlib.core.resting import execute, insert, remove, report
-from mmlib.core.venue import (
+from mmlib.dtypes import (
+    EVENT_KIND_MASK,
+    FLAG_BUY,
+    FLAG_SELL,
+    KIND_CLEAR,
+    KIND_DEPTH,
+    KIND_SNAPSHOT,
+    KIND_TRADE,
+    Liquidity,
+    OrderKind,
+    TimeInForce,
+)
+from mmlib.exchange.ladder import BLOCK_BITS, after_ask, after_bid, clear_row
+from mmlib.exchange.resting import execute, insert, remove, report
+from mmlib.exchange.venue import (
     ACCEPTED,
     CANCELED,
     EXPIRED,
@@ -28,18 +40,6 @@ from mmlib.core.venue import (
     REACHED,
     REJECTED,
     REPORTS_FULL,
-)
-from mmlib.dtypes import (
-    EVENT_KIND_MASK,
-    FLAG_BUY,
-    FLAG_SELL,
-    KIND_CLEAR,
-    KIND_DEPTH,
-    KIND_SNAPSHOT,
-    KIND_TRADE,
-    Liquidity,
-    OrderKind,
-    TimeInForce,
 )
 
 _MAKER, _TAKER = int(Liquidity.MAKER), int(Liquidity.TAKER)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmlib.core.book import NO_ASK, NO_BID, sparse_zeros
-from mmlib.core.ladder import Ladder, empty_ladder, grow_ladder
-from mmlib.core.orderlatency import Latency
+from mmlib.exchange.ladder import Ladder, empty_ladder, grow_ladder
+from mmlib.exchange.latency import Latency
 
 MAX_TICKS = 2**27
 """No book reaches further; rows beyond are counted and left out."""

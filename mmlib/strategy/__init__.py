@@ -1,0 +1,1 @@
+"""Strategies as kernels: what decides, on the one exchange."""
