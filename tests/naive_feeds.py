@@ -137,8 +137,8 @@ def read(kind: str, data: bytes) -> tuple[list[dict[str, Any]], list[int]]:
             bad.append(number)
             continue
         row = {name: row.get(name) for name in _FIELDS[kind]} | {"ts": nanoseconds(row["ts"])}
-        same = ("symbol", "arm", "fill_id") if kind == "fills" else _FIELDS[kind]
-        key = tuple(row[name] if name != "fill_id" else str(row[name]) for name in same)
+        same = ("symbol", "arm", "side", "order_id", "fill_id") if kind == "fills" else _FIELDS[kind]
+        key = tuple(row[name] if name not in ("fill_id", "order_id") else str(row.get(name)) for name in same)
         if key in seen:
             bad.append(number)
             continue

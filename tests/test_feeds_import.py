@@ -136,7 +136,8 @@ def test_the_older_bot(tmp_path: Path) -> None:
     assert code == 0
     stated = {"arm": "A", "guard_level": 0, "breaker_open": False, "errors": 0}
     assert payload["constants"] == {f"ticks.{name}": value for name, value in stated.items()} | {
-        "fills.arm": "A"
+        "fills.arm": "A",
+        "ticks.used_stale (where absent)": False,
     }
     assert check_feeds(feeds).clean
     ticks, fills = read_feeds(feeds, "ticks").frame, read_feeds(feeds, "fills").frame

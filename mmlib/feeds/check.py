@@ -15,6 +15,7 @@ import pandas as pd
 from mmlib._io import UserError
 from mmlib.feeds.blocks import Block, read_blocks
 from mmlib.feeds.careful import CUT_SHORT
+from mmlib.feeds.order import KEYS
 from mmlib.feeds.progress import Progress, counted, told
 from mmlib.feeds.reader import feed_files
 from mmlib.feeds.schema import FILE_STEM, KINDS, SCHEMA_VERSION, Kind
@@ -37,7 +38,7 @@ class FileCheck:
     Attributes:
         quarantined: reason -> lines; what differs from line to line is left out of the reason.
         examples: reason -> number of the first such line.
-        duplicates: fills whose (symbol, arm, fill_id) came before, ticks that came before word for word.
+        duplicates: fills whose (symbol, arm, side, order_id, fill_id) came before, ticks that came before word for word.
         out_of_order: lines earlier than a line of the same symbol and arm above them.
         other_day: lines whose UTC day is not the one of the file's name.
         unfinished: 1 when the file ends within a line: it is still being written, or was cut.
@@ -229,7 +230,7 @@ def _other_day(path: Path, frame: pd.DataFrame) -> int:
 def _marks(frame: pd.DataFrame, kind: Kind) -> np.ndarray:
     """A 64-bit hash of what must not repeat; among ten million lines two unequal ones meet once in 370,000 feeds."""
     if kind == "fills":
-        chosen = frame[["symbol", "arm", "fill_id"]]
+        chosen = frame[list(KEYS["fills"])]
     else:
         chosen = frame.drop(columns="_line")
         numbers = chosen.select_dtypes("float64")

@@ -20,7 +20,7 @@ from mmlib.core.fieldvalue import Columns
 from mmlib.feeds.careful import BadLine
 from mmlib.feeds.columns import pairs_of
 from mmlib.feeds.decode import Decoded, decode, decode_all
-from mmlib.feeds.order import DUPLICATE, FEW, KEYS, ROW_GROUP, FewRows, Ordering, open_writer
+from mmlib.feeds.order import DUPLICATE, FEW, RARE, ROW_GROUP, FewRows, Ordering, open_writer
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block, FeedStream
 
@@ -187,7 +187,7 @@ class _Groups:
         """Take more rows; how many of them were not later than the one before them of their symbol and arm."""
         found = 0
         if self._fills:
-            self._ids.append(pa.table({name: table.column(name) for name in KEYS["fills"]}))
+            self._ids.append(pa.table({name: table.column(name) for name in RARE}))
         for batch in table.to_batches() if isinstance(table, pa.Table) else [table]:
             group = self._group(batch)
             ts_ns = batch.column("ts").cast(pa.int64()).to_numpy()
@@ -204,11 +204,11 @@ class _Groups:
         return np.asarray(numbers[of_row])
 
     def repeated(self) -> bool:
-        """Whether a fill occurred twice; ticks that did were out of order as well."""
+        """Whether a fill may have occurred twice; ticks that did were out of order as well."""
         if not self._ids:
             return False
         ids = pa.concat_tables(self._ids).unify_dictionaries()
-        return len(ids.group_by(list(KEYS["fills"])).aggregate([])) < len(ids)
+        return len(ids.group_by(list(RARE)).aggregate([])) < len(ids)
 
     def summary(self) -> list[tuple[str, str, int, int, int]]:
         """symbol, arm, rows, first and last time, sorted."""

@@ -18,6 +18,7 @@ import orjson
 from mmlib._io import UserError, sha256_file, write_json
 from mmlib.feeds.foreign import opened, rows
 from mmlib.feeds.mapping import BadRow, FeedRule, FormatMapping, Translator
+from mmlib.feeds.order import KEYS
 from mmlib.feeds.progress import Progress, counted, told
 from mmlib.feeds.schema import FILE_STEM, SCHEMA_VERSION, Kind, validator
 from mmlib.feeds.timestamps import DAY_NS, day_text, to_text
@@ -72,8 +73,8 @@ def import_files(
 ) -> Imported:
     """Write the feeds of files in another format; nothing is left behind when it fails.
 
-    Rows are sorted by time within a day, for exports often begin with the newest. A fill whose (symbol, arm, fill_id) came
-    before is not written again. ``import.json`` beside the feeds says what they were made from.
+    Rows are sorted by time within a day, for exports often begin with the newest. A fill that agrees with one before in
+    ``order.KEYS`` is not written again. ``import.json`` beside the feeds says what they were made from.
 
     Args:
         files: CSV or JSON Lines, plain, .gz or .zst.
@@ -92,7 +93,7 @@ def import_files(
     chosen = [(path, _rule_of(path, mapping)) for path in files]
     days = _Days(output)
     done: list[ImportedFile] = []
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     try:
         with told(progress):
             for path, rule in counted(chosen, "files", progress):
@@ -122,7 +123,7 @@ def _one(
     rule: FeedRule,
     mapping: FormatMapping,
     days: _Days,
-    seen: set[tuple[str, str, str]],
+    seen: set[tuple[str, ...]],
     quarantine_dir: Path,
 ) -> ImportedFile:
     try:
@@ -141,10 +142,10 @@ def _one(
                 line = {"schema": SCHEMA_VERSION} | line
                 check(line)
                 if rule.kind == "fills":
-                    key = (str(line.get("symbol")), str(line.get("arm")), str(line.get("fill_id")))
+                    key = tuple(str(line.get(name)) for name in KEYS["fills"])
                     if key in seen:
                         found.duplicates += 1
-                        bad.keep(number, "duplicate: an earlier row has this fill_id", raw)
+                        bad.keep(number, translate.repeated, raw)
                         continue
             except BadRow as exc:
                 _refuse(found, bad, number, str(exc), raw)

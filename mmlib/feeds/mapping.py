@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping as MappingABC
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -50,12 +51,33 @@ class BadRow(ValueError):
     """A row that cannot become a line of the feed; the message names the field."""
 
 
+class ZeroRule(BaseModel):
+    """Where a zero is a zero, and not a conversion that failed: where the column ``from`` matches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False)
+
+    source: StrictStr = Field(alias="from", min_length=1)
+    match: StrictStr
+
+    @model_validator(mode="after")
+    def _check(self) -> ZeroRule:
+        try:
+            re.compile(self.match)
+        except re.error as exc:
+            raise ValueError(f"match: {exc}; expected a regular expression") from exc
+        return self
+
+
 class FieldRule(BaseModel):
     """Where one field comes from: a column, a constant, or columns joined; then what is done to it, in this order.
 
     ``match`` keeps what its group finds, ``remove`` takes pieces of text out, ``map`` translates (``"true"`` and ``"false"``
     stand for booleans), ``unit`` and ``scale`` multiply, ``time_format`` (strptime) and ``utc_offset`` read a time without
     a zone. A column that is missing or empty gives ``default``, or leaves the field out.
+
+    ``unknown`` lists what another program writes when it does not know, such as ``"0"`` for a mid.
+    ``zero_if`` takes a zero only where another column matches. ``number_repeats`` numbers equal ids that were joined of columns
+    within a file, for equal pieces of one second are different fills; files that overlap still agree on them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False)
@@ -66,6 +88,9 @@ class FieldRule(BaseModel):
     default: Scalar | None = None
     match: StrictStr | None = None
     remove: list[Annotated[str, Field(min_length=1)]] = []
+    unknown: list[Annotated[str, Field(min_length=1)]] = []
+    zero_if: ZeroRule | None = None
+    number_repeats: StrictBool = False
     map: dict[str, Scalar] | None = Field(default=None, min_length=1)
     unit: StrictStr | None = None
     scale: float = Field(default=1.0, allow_inf_nan=False)
@@ -78,6 +103,14 @@ class FieldRule(BaseModel):
             raise ValueError("expected exactly one of from, value and join")
         if self.value is not None and (extra := self.model_fields_set - {"value"}):
             raise ValueError(f"{sorted(extra)[0]}: means nothing beside a constant value")
+        if self.unknown and self.default is not None:
+            raise ValueError(
+                "default: a value that stands for not known has none; expected unknown or default"
+            )
+        if self.number_repeats and self.join is None:
+            raise ValueError(
+                "number_repeats: only beside join, for a program's own ids are different already"
+            )
         if self.match is not None:
             try:
                 groups = re.compile(self.match).groups
@@ -94,7 +127,8 @@ class FieldRule(BaseModel):
     @property
     def columns(self) -> list[str]:
         """What it reads."""
-        return self.join or ([self.source] if self.source else [])
+        own = self.join or ([self.source] if self.source else [])
+        return own + ([self.zero_if.source] if self.zero_if else [])
 
 
 class FeedRule(BaseModel):
@@ -115,6 +149,10 @@ class FeedRule(BaseModel):
                     f"fields.{name}: no field of the {self.kind} feed; expected one of {', '.join(known)}"
                 )
             _check_unit(name, known[name], rule)
+            if rule.number_repeats and known[name] != "id":
+                raise ValueError(f"fields.{name}.number_repeats: only an id has it")
+            if rule.zero_if and known[name] not in ("number", "count"):
+                raise ValueError(f"fields.{name}.zero_if: only a number has it")
         for name in schema(self.kind)["required"]:
             if name != "schema" and name not in self.fields:
                 raise ValueError(
@@ -136,13 +174,10 @@ class FormatMapping(BaseModel):
 
     @property
     def constants(self) -> dict[str, Scalar]:
-        """``kind.field`` -> what is stated of every row, read nowhere."""
-        return {
-            f"{feed.kind}.{name}": rule.value
-            for feed in self.feeds
-            for name, rule in feed.fields.items()
-            if rule.value is not None
-        }
+        """``kind.field`` -> what is stated of every row, or of rows without the column, and read nowhere."""
+        rules = [(f"{feed.kind}.{name}", rule) for feed in self.feeds for name, rule in feed.fields.items()]
+        always = {name: rule.value for name, rule in rules if rule.value is not None}
+        return always | {f"{name} (where absent)": r.default for name, r in rules if r.default is not None}
 
 
 def _check_unit(name: str, role: Role, rule: FieldRule) -> None:
@@ -176,6 +211,15 @@ class Translator:
         self._rules = [
             (name, role, rule.fields[name]) for name, role in roles(rule.kind).items() if name in rule.fields
         ]
+        self._required = frozenset(schema(rule.kind)["required"])
+        self._times: Counter[tuple[str, str]] = Counter()
+        joined = rule.kind == "fills" and (one := rule.fields["fill_id"]).join and not one.number_repeats
+        hint = (
+            "; where equal rows are different pieces, number_repeats: true in fields.fill_id"
+            if joined
+            else ""
+        )
+        self.repeated = f"duplicate: an earlier row has this side, order_id and fill_id{hint}"
         self._match = {name: re.compile(r.match) for name, _, r in self._rules if r.match is not None}
 
     def __call__(self, row: MappingABC[str, Any]) -> tuple[dict[str, Any], int]:
@@ -190,6 +234,8 @@ class Translator:
                 value = rule.value if rule.value is not None else self._read(name, rule, row)
                 if value is not None:
                     out[name] = _converted(name, role, rule, value)
+                    if rule.zero_if is not None and out[name] == 0:
+                        self._doubt(rule.zero_if, row)
             except (ValueError, InvalidOperation, OverflowError) as exc:
                 reason = "no number" if isinstance(exc, InvalidOperation) else " ".join(str(exc).split())
                 raise BadRow(f"{name}: {reason[:200]}") from exc
@@ -197,12 +243,29 @@ class Translator:
             raise BadRow(f"ts: nothing in {_named('ts', self._rules)}")
         return out, out["ts"]
 
+    def _doubt(self, rule: ZeroRule, row: MappingABC[str, Any]) -> None:
+        """Refuse a zero that another column contradicts or does not confirm."""
+        other = _lookup(row, rule.source, self._nested)
+        if re.search(rule.match, _text(other)) is None:
+            raise ValueError(f"0, but {rule.source} is {_text(other)[:80]!r}; expected the converted value")
+
     def _read(self, name: str, rule: FieldRule, row: MappingABC[str, Any]) -> Any:
         """The value of the columns, before it is converted; None when there is none and no default."""
         found = [_lookup(row, column, self._nested) for column in rule.columns]
-        if any(value is None or value == "" for value in found):
+        if any(value is None or value == "" for value in found[: len(rule.join or [""])]):
             return rule.default
-        value: Any = found[0] if rule.join is None else "|".join(_text(part) for part in found)
+        own = found[: len(rule.join or [""])]
+        value: Any = own[0] if rule.join is None else "|".join(_text(part) for part in own)
+        if rule.unknown and _stands_for_nothing(_text(value), rule.unknown):
+            if name in self._required:
+                raise ValueError(
+                    f"{_text(value)[:60]!r} stands for not known in this format; expected a value"
+                )
+            return None
+        if rule.number_repeats:
+            self._times[name, value] += 1
+            times = self._times[name, value]
+            value = value if times == 1 else f"{value}#{times}"
         pattern = self._match.get(name)
         if pattern is not None:
             hit = pattern.search(_text(value))
@@ -216,6 +279,16 @@ class Translator:
                 raise ValueError(f"{_text(value)[:60]!r} is not in the map of {', '.join(rule.map)}")
             value = rule.map[_text(value)]
         return value
+
+
+def _stands_for_nothing(text: str, unknown: list[str]) -> bool:
+    """Whether a text is one of those, or the same number."""
+    if text.strip() in unknown:
+        return True
+    try:
+        return any(Decimal(text) == Decimal(one) for one in unknown)
+    except InvalidOperation:
+        return False
 
 
 def _named(name: str, rules: list[tuple[str, Role, FieldRule]]) -> str:

@@ -15,11 +15,19 @@ from mmlib.feeds.columns import roles
 from mmlib.feeds.decode import arrow_schema
 from mmlib.feeds.schema import Kind
 
-KEYS: dict[Kind, tuple[str, ...]] = {"ticks": ("symbol", "arm", "ts"), "fills": ("symbol", "arm", "fill_id")}
-"""Fills of the same key are the same fill; ticks of the same key are duplicates only when they agree in everything."""
+KEYS: dict[Kind, tuple[str, ...]] = {
+    "ticks": ("symbol", "arm", "ts"),
+    "fills": ("symbol", "arm", "side", "order_id", "fill_id"),
+}
+"""Fills of the same key are the same fill: a trade with oneself has one trade id on both of its legs.
+
+Ticks of the same key are duplicates only when they agree in everything.
+"""
+RARE: tuple[str, ...] = ("symbol", "arm", "fill_id")
+"""Fills that agree in these are looked at with all of the key; few do."""
 DUPLICATE: dict[Kind, str] = {
     "ticks": "duplicate: an earlier line is the same",
-    "fills": "duplicate: an earlier line has this fill_id",
+    "fills": "duplicate: an earlier line has this side, order_id and fill_id",
 }
 ROW_GROUP = 1 << 16
 FEW = 1 << 18
@@ -76,10 +84,11 @@ class Ordering:
     def _find(self) -> np.ndarray:
         keys = ", ".join(KEYS[self.kind])
         same = keys if self.kind == "fills" else ", ".join(roles(self.kind))
+        matching = " AND ".join(f"rows.{key} IS NOT DISTINCT FROM often.{key}" for key in KEYS[self.kind])
         query = (
             f"WITH often AS (SELECT {keys} FROM rows GROUP BY ALL HAVING count(*) > 1), "  # noqa: S608
             f"numbered AS (SELECT file_no, line, row_number() OVER (PARTITION BY {same} ORDER BY file_no, line) AS k "
-            f"FROM rows SEMI JOIN often USING ({keys})) "
+            f"FROM rows SEMI JOIN often ON {matching}) "
             "SELECT file_no, line FROM numbered WHERE k > 1 ORDER BY ALL"
         )
         found = self._connection.execute(query).fetchnumpy()

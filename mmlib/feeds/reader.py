@@ -19,7 +19,7 @@ from mmlib._io import UserError, write_atomic
 from mmlib.feeds.cache import Entry, cached
 from mmlib.feeds.columns import empty_frame, table_frame
 from mmlib.feeds.convert import with_repeated
-from mmlib.feeds.order import DUPLICATE
+from mmlib.feeds.order import DUPLICATE, KEYS
 from mmlib.feeds.schema import FILE_STEM, Kind
 from mmlib.feeds.sidecar import read_sidecar
 from mmlib.feeds.stream import SUFFIXES
@@ -216,12 +216,12 @@ def time_range(
 def _without_duplicates(
     frame: pd.DataFrame, kind: Kind, files: Sequence[Path]
 ) -> tuple[pd.DataFrame, dict[Path, np.ndarray]]:
-    """Drop what an earlier file holds already: fills by symbol, arm, fill_id, and ticks repeated word for word.
+    """Drop what an earlier file holds already: fills by ``order.KEYS``, and ticks repeated word for word.
 
     The numbers of the lines, rising, by their files, are told as well.
     """
     if kind == "fills":
-        repeated = frame.duplicated(["symbol", "arm", "fill_id"]).to_numpy()
+        repeated = frame.duplicated(list(KEYS["fills"])).to_numpy()
     else:
         repeated = frame.duplicated(["ts", "symbol", "arm"], keep=False).to_numpy(copy=True)
         if repeated.any():
