@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from scipy import stats
 from scipy.signal import lfilter
 from statsmodels.regression.linear_model import OLS
 
+from mmlib.inference.blocks import block_length, bootstrap_means
 from mmlib.inference.covariate import cuped
 from mmlib.inference.rates import binomial_rate, rate_of
 from mmlib.inference.sensitivity import block_bootstrap, hac
@@ -28,6 +30,21 @@ def test_hac_is_newey_and_west_written_out() -> None:
     half = stats.t.ppf(0.975, n - 1) * math.sqrt(variance / n * n / (n - 1))
     assert (found.lower, found.upper) == pytest.approx((x.mean() - half, x.mean() + half))
     assert found.setting == f"{lags} lags"
+
+
+@pytest.mark.parametrize(("n", "phi"), [(8, 0.0), (24, 0.9), (60, 0.5), (577, -0.3)])
+def test_both_are_what_statsmodels_and_arch_say(n: int, phi: float) -> None:
+    x = ar1(n, phi, seed=n)
+    found, lags = hac(x, alpha=0.1), math.floor(4 * (n / 100) ** (2 / 9))
+    options = {"maxlags": lags, "use_correction": True}
+    fit = OLS(x, np.ones((n, 1))).fit(cov_type="HAC", cov_kwds=options, use_t=True)
+    np.testing.assert_allclose([found.lower, found.upper], fit.conf_int(0.1)[0])
+    with np.errstate(all="ignore"):
+        length = float(optimal_block_length(x)["stationary"].iloc[0])
+    assert block_length(x) == pytest.approx(length, nan_ok=True)
+    peer = StationaryBootstrap(3, x, seed=np.random.default_rng(7))
+    want = peer.apply(lambda sample: np.array([sample.mean()]), 50)[:, 0]
+    np.testing.assert_allclose(bootstrap_means(x, 3, 50, np.random.default_rng(7)), want)
 
 
 def test_both_widen_where_neighbours_agree() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,11 +42,15 @@ def share(k: int, n: int, blocks: Sequence[tuple[int, int]] = (), *, alpha: floa
     """
     if n <= 0:
         return Share(k, n, float("nan"), float("nan"), 0.0)
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.special import ndtri
 
-    effective = n / _design_effect(blocks)
-    lower, upper = proportion_confint(k / n * effective, effective, alpha=alpha, method="wilson")
-    return Share(k, n, float(lower), float(upper), effective)
+    effective, found = n / _design_effect(blocks), k / n
+    z2 = float(ndtri(1.0 - alpha / 2.0)) ** 2
+    middle = (found + z2 / (2.0 * effective)) / (1.0 + z2 / effective)
+    half = math.sqrt(z2 * (found * (1.0 - found) / effective + z2 / (4.0 * effective**2))) / (
+        1.0 + z2 / effective
+    )
+    return Share(k, n, max(middle - half, 0.0), min(middle + half, 1.0), effective)
 
 
 def evaluate_share(gate: Gate, found: Share, *, scale: float = 1.0, evidence: str = "") -> GateResult:

@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
+
+from mmlib.inference.blocks import block_length, bootstrap_means
 
 MIN_N = 8
 """Fewer values carry neither a long-run variance nor blocks."""
@@ -34,25 +37,26 @@ def hac(values: np.ndarray, *, alpha: float = 0.05) -> Sensitivity:
         values: ``float64[n]``, finite, in order of time.
         alpha: error probability.
 
-    Source: Newey and West, Econometrica 1987; lags floor(4 (n/100)^(2/9)). Computed by statsmodels.
+    Source: Newey and West, Econometrica 1987; lags floor(4 (n/100)^(2/9)). Oracle: statsmodels.
     """
     x = np.asarray(values, np.float64)
     name = "Newey-West (HAC)"
     if len(x) < MIN_N:
         return Sensitivity(name, _mean(x), math.nan, math.nan, _few(len(x)))
-    from statsmodels.regression.linear_model import OLS
-
-    lags = math.floor(4.0 * (len(x) / 100.0) ** (2.0 / 9.0))
-    options = {"maxlags": lags, "use_correction": True}
-    fit = OLS(x, np.ones((len(x), 1))).fit(cov_type="HAC", cov_kwds=options, use_t=True)
-    lower, upper = fit.conf_int(alpha)[0]
-    return Sensitivity(name, float(fit.params[0]), float(lower), float(upper), f"{lags} lags")
+    n = len(x)
+    lags = math.floor(4.0 * (n / 100.0) ** (2.0 / 9.0))
+    centred = x - x.mean()
+    products = [centred[k:] @ centred[: n - k] for k in range(lags + 1)]
+    weights = [1.0, *(2.0 * (1.0 - k / (lags + 1)) for k in range(1, lags + 1))]
+    error = math.sqrt(float(np.dot(weights, products)) / n / (n - 1))
+    half = float(stdtrit(n - 1, 1.0 - alpha / 2.0)) * error
+    return Sensitivity(name, _mean(x), _mean(x) - half, _mean(x) + half, f"{lags} lags")
 
 
 def block_bootstrap(values: np.ndarray, *, alpha: float = 0.05, seed: int = 0) -> Sensitivity:
     """Percentile interval of the stationary bootstrap, block length chosen from the data.
 
-    Source: Politis and Romano, JASA 1994; block length of Politis and White, 2004, corrected 2009. Computed by arch.
+    Source: Politis and Romano, JASA 1994; block length of Politis and White, 2004, corrected 2009 (``blocks``). Oracle: arch.
     """
     x = np.asarray(values, np.float64)
     name = "stationary bootstrap"
@@ -60,14 +64,10 @@ def block_bootstrap(values: np.ndarray, *, alpha: float = 0.05, seed: int = 0) -
         return Sensitivity(name, _mean(x), math.nan, math.nan, _few(len(x)))
     if float(np.ptp(x)) == 0.0:
         return Sensitivity(name, _mean(x), float(x[0]), float(x[0]), "all values equal")
-    from arch.bootstrap import StationaryBootstrap, optimal_block_length
-
-    length = float(optimal_block_length(x)["stationary"].iloc[0])
+    length = block_length(x)
     block = min(max(round(length), 1), len(x) // 2) if math.isfinite(length) else 1
-    bootstrap = StationaryBootstrap(block, x, seed=np.random.default_rng(seed))
-    lower, upper = bootstrap.conf_int(
-        lambda sample: np.array([sample.mean()]), reps=REPLICATIONS, method="percentile", size=1 - alpha
-    )[:, 0]
+    means = bootstrap_means(x, block, REPLICATIONS, np.random.default_rng(seed))
+    lower, upper = np.percentile(means, [50.0 * alpha, 100.0 - 50.0 * alpha])
     return Sensitivity(name, _mean(x), float(lower), float(upper), f"mean block {block}")
 
 

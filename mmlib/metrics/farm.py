@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from mmlib._extras import need
 from mmlib._io import UserError
 from mmlib.feeds.progress import Progress as Progress
 
@@ -140,13 +141,14 @@ def open_farm(workers: int = 0, scheduler: str = "") -> Iterator[Farm]:
         scheduler: address of a cluster's scheduler instead, such as ``tcp://10.0.0.5:8786``.
 
     Raises:
-        UserError: the scheduler does not answer, or both are given.
+        UserError: the scheduler does not answer, both are given, or dask.distributed is not installed.
     """
     if not workers and not scheduler:
         yield threads()
         return
     if workers and scheduler:
         raise UserError("workers and scheduler: expected one of them; a cluster has its own workers")
+    need("distributed", f"scheduler {scheduler}" if scheduler else f"workers {workers}")
     from distributed import Client, LocalCluster
 
     if scheduler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmlib._extras import need
 from mmlib.market.live.venues import VENUES, Venue, raw_venue_of
 
 
@@ -14,10 +15,11 @@ def venue_of(name: str, url: str = "") -> Venue:
 
     Raises:
         UserError: unknown exchange, one without streams, an address of another protocol, or one that carries a name, a
-            password or a query.
+            password or a query; ccxt is asked for and not installed.
     """
     if name in VENUES:
         return raw_venue_of(name, url)
+    need("ccxt", f"live:{name} (read without it: {', '.join(VENUES)})")
     from mmlib.market.live.ccxt_exchanges import ccxt_venue
 
     return ccxt_venue(name, url)
