@@ -138,7 +138,9 @@ def figures(feeds: Path, day: date) -> dict[str, Any]:
         ),
         "open_pct": 100 * sum(t["breaker_open"] for t in ticks) / n,
         "rss": (rss[0], rss[-1], min(rss), max(rss), max(slopes)),
-        "worst_taker_pct": max(row["taker_share_pct"] for row in minutes.values()),
+        "worst_taker_pct": max(
+            (v for row in minutes.values() if (v := row["taker_share_pct"]) == v), default=float("nan")
+        ),
         "n_minutes": len(minutes),
         "minutes": minutes,
         "start": start,
@@ -184,7 +186,7 @@ def minute_metrics(ticks: list[Row], fills: list[Row], start: int) -> dict[int, 
             "errors_per_min": sum(t["errors"] for t in of),
             "breaker_open_s": longest,
             "rss_slope_mb_per_h": slope,
-            "taker_share_pct": 100 * taken / notional if notional else 0.0,
+            "taker_share_pct": 100 * taken / notional if notional else float("nan"),
         }
     return found
 

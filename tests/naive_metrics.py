@@ -108,7 +108,7 @@ def minutes(ticks: pd.DataFrame, fills: pd.DataFrame, symbol: str, arm: str) -> 
             "errors_per_min": sum(t["errors"] for t in part),
             "breaker_open_s": longest[minute],
             "rss_mb": max((t["rss_mb"] for t in part if not math.isnan(t["rss_mb"])), default=NAN),
-            "taker_share_pct": 100 * taken / notional if notional else 0.0,
+            "taker_share_pct": 100 * taken / notional if notional else float("nan"),
             "slippage_bps": 1e4 * slipped / notional if notional else NAN,
         }
     return result

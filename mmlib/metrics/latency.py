@@ -114,8 +114,8 @@ def minute_series(ticks: pd.DataFrame, fills: pd.DataFrame, interval_s: float = 
     """Gate metrics of each symbol, arm and minute, on one grid from the first to the last event of the feeds.
 
     A minute without ticks has NaN in every metric: missing, not fine. taker_share_pct, slippage_bps and net_bps look
-    back over at most one hour; when nothing was traded in it, the taker share is 0 (nothing was taken) and the two
-    ratios are NaN. rss_slope_mb_per_h is a least-squares slope over the trailing hour, NaN before a full one and when
+    back over at most one hour; when nothing was traded in it, all three are NaN: a share of
+    nothing is not known. rss_slope_mb_per_h is a least-squares slope over the trailing hour, NaN before a full one and when
     half of its minutes are missing. breaker_open_s is the longest time that the breaker had by then been open without
     a break.
 
@@ -208,7 +208,7 @@ def _money_columns(grid: Grid, part: Part, interval_s: float) -> dict[str, np.nd
     priced = ratio(hour["priced_notional"], notional, 100.0) >= MIN_PRICED_PCT
     return {
         "n_fills": sums["n_fills"],
-        "taker_share_pct": np.nan_to_num(ratio(hour["taker_notional"], notional, 100.0)),
+        "taker_share_pct": ratio(hour["taker_notional"], notional, 100.0),
         "slippage_bps": np.where(priced, ratio(hour["slippage_cost"], notional, 1e4), np.nan),
         "net_bps": ratio(hour["pnl"], notional, 1e4),
     }

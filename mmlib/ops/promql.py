@@ -69,9 +69,8 @@ def _sum(what: str, over: str, by: str = "") -> str:
 
 
 def _share(over: str, by: str = "") -> str:
-    """Taker share of a range [%]; 0 when nothing was traded."""
-    every = _sum("fill_notional", over, by)
-    return f"100 * ({_sum('fill_notional_taker', over, by)} / ({every} > 0)) or 0 * {every}"
+    """Taker share of a range [%]; nothing when nothing was traded."""
+    return f"100 * ({_sum('fill_notional_taker', over, by)} / ({_sum('fill_notional', over, by)} > 0))"
 
 
 def _bps(what: str, over: str, by: str = "") -> str:

@@ -88,7 +88,9 @@ class MinuteFigures:
             "errors_per_min": float(now.errors),
             "breaker_open_s": now.open_s,
             "rss_slope_mb_per_h": float(slope) * _HOUR,
-            "taker_share_pct": 100.0 * sum(taken for _, taken in self._notional) / traded if traded else 0.0,
+            "taker_share_pct": 100.0 * sum(taken for _, taken in self._notional) / traded
+            if traded
+            else np.nan,
         }
 
 
