@@ -1,73 +1,57 @@
-"""The one place that configures numba: decorator, cache directory, error model, monotonic clock.
-
-The compiled-code cache is keyed by a hash of the package's kernel sources and the numba version, because numba itself does
-not notice a change in a jitted callee of another module. It lives in ``$FINISHLINE_CACHE`` or the user's cache directory.
-"""
+"""The one place that configures numba: decorators, error model, monotonic clock; `kernelcache` says where kernels are kept."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
+from numba.extending import intrinsic
 
-def _cache_dir() -> str:
-    """Directory for compiled kernels, writable, keyed by kernel sources, numba version and bounds checking."""
-    here = Path(__file__).resolve().parent
-    digest = hashlib.sha256(f"numba {version('numba')} {os.environ.get('NUMBA_BOUNDSCHECK', '')}".encode())
-    kernels = (sorted((here.parent / room).glob("*.py")) for room in ("core", "exchange", "strategy"))
-    for source in [here.parent / "dtypes.py", *chain.from_iterable(kernels)]:
-        digest.update(source.read_bytes())
-    base = (
-        os.environ.get("FINISHLINE_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    )
-    for root in (Path(base) / "mm-finishline", Path(tempfile.gettempdir()) / f"mm-finishline-{os.getuid()}"):
-        path = root / "numba" / digest.hexdigest()[:16]
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(path, os.W_OK):
-            return str(path)
-    return ""
-
-
-_DIR = os.environ.get("NUMBA_CACHE_DIR") or _cache_dir()
-if _DIR:
-    os.environ["NUMBA_CACHE_DIR"] = _DIR
-
-import numba  # noqa: E402  (the cache directory must be known first)
-from llvmlite import ir  # noqa: E402
-from numba import types  # noqa: E402
-from numba.core import cgutils  # noqa: E402
-from numba.extending import intrinsic  # noqa: E402
+from mmlib.core.kernelcache import KernelCache
 
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 
-def _cached() -> bool:
-    """Whether kernels are kept on disk; from here on in the directory above, whatever numba holds for its own.
+class Kernel(CPUDispatcher):
+    """A function that numba compiles at its first call with arguments of new types, or finds compiled."""
 
-    It knows nothing of that directory where another package imported it first, or where the environment was replaced since,
-    and would then keep kernels beside their sources, with no key for a change in a callee.
-    """
-    numba.config.CACHE_DIR = _DIR
-    return bool(_DIR)
+    def __init__(self, py_func: Callable[..., Any], locals: Any = None, targetoptions: Any = None) -> None:
+        super().__init__(py_func, locals, targetoptions)
+        self._cache = KernelCache(py_func)
+
+    def compile(self, sig: Any) -> Any:
+        """Entry point of a specialisation; no two processes compile the same at once."""
+        with global_compiler_lock:
+            if tuple(sig) in self.overloads:
+                return self.overloads[tuple(sig)].entry_point
+            if self._cache.has(sig, self.targetctx):
+                return super().compile(sig)
+            with self._cache.compiling(sig, self.targetctx):
+                return super().compile(sig)
+
+
+def _kernel(function: Callable[..., Any], **options: Any) -> Any:
+    if JIT_DISABLED:
+        return function
+    common = {"nopython": True, "boundscheck": None, "error_model": "numpy", "nogil": True}
+    return Kernel(function, targetoptions=common | options)
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile lazily in nopython mode, cached on disk, NumPy error model (division by zero gives inf), never fastmath.
+    """Compile lazily in nopython mode, kept on disk, NumPy error model (division by zero gives inf), never fastmath.
 
     The interpreter's lock is released while a kernel runs, so that a thread can read ahead meanwhile.
     """
-    return numba.njit(cache=_cached(), error_model="numpy", nogil=True)(function)
+    return _kernel(function)
 
 
 @intrinsic
@@ -183,7 +167,7 @@ def jit_borrowing(function: Callable[..., Any]) -> Any:
 
     Counting references to the arrays inside a NamedTuple took two thirds of the time of a replay.
     """
-    return numba.njit(cache=_cached(), error_model="numpy", nogil=True, _nrt=False)(function)
+    return _kernel(function, _nrt=False)
 
 
 def jit_within(function: Callable[..., Any]) -> Any:
@@ -191,8 +175,7 @@ def jit_within(function: Callable[..., Any]) -> Any:
 
     An array is passed as seven words, and a NamedTuple of twenty of them for every call took half of the time of a tick.
     """
-    options = {"cache": _cached(), "error_model": "numpy", "nogil": True, "_nrt": False, "forceinline": True}
-    return numba.njit(**options)(function)
+    return _kernel(function, _nrt=False, forceinline=True)
 
 
 @intrinsic

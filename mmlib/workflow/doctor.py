@@ -134,9 +134,9 @@ def _configuration(ws: Path) -> tuple[bool, str]:
 
 
 def _kernel_cache() -> tuple[bool, str]:
-    from mmlib.core import _jit
+    from mmlib.core import _jit, kernelcache
 
-    place = os.environ.get("NUMBA_CACHE_DIR", "")
+    place = kernelcache.DIRECTORY
     return bool(place), f"{place or 'no writable directory'}; jit {'off' if _jit.JIT_DISABLED else 'on'}"
 
 
