@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmlib._io import UserError, shipped_dir
@@ -81,7 +82,7 @@ def _daily(args: argparse.Namespace) -> int:
         return 0
 
     def one(day: str) -> int:
-        return _execute(args, ["daily_ops"], {"daily_ops": {"date": day, **given}})
+        return _execute(args, ["daily_ops"], {"daily_ops": {"date": day, **given}}, operations.day_facts)
 
     return operations.run_days(
         workspace(args),
@@ -101,6 +102,7 @@ def _execute(
     args: argparse.Namespace,
     keys: Sequence[str],
     steps: Mapping[str, Mapping[str, Any]],
+    facts: Callable[[Path], Mapping[str, str]] | None = None,
     *,
     resume: bool = False,
     go_on: bool = False,
@@ -118,7 +120,9 @@ def _execute(
     os.environ[RESUME_ENV] = "1" if go_on else ""
     os.environ[COMMAND_ENV] = shlex.join(["finishline", *args.command])
     done = verbs.execute(workspace(args), keys, profile=args.profile, options=options, resume=resume)
-    show(args, done.to_dict(), done.text())
+    more = dict(facts(workspace(args))) if facts is not None else {}
+    said = f"\n\n{' - '.join(more.values())}" if more else ""
+    show(args, done.to_dict() | more, done.text() + said)
     return done.returncode
 
 

@@ -19,6 +19,7 @@ from mmlib.config.edit import set_scalar
 from mmlib.config.flags import FLAGS, GRADUAL, RED_BUTTON, SNAPSHOT_FILE, read_snapshot
 from mmlib.config.load import CONFIG_FILE, SOAK_OVERRIDES_FILE
 from mmlib.config.models import Config, flatten
+from mmlib.config.relief import RELIEF
 from mmlib.yamlfile import read_mapping, suggest
 
 ROLLBACK_FILE = "artifacts/release/ROLLBACK.json"
@@ -102,6 +103,8 @@ def rollback(
             ]
         edits = _plan(current, goals)
         after = _effective(current, edits)
+        if gradual and (loosened := RELIEF[gradual].required) and edits:
+            notes.append(f"this loosens a limit; the next Prep fails until {loosened} again")
         changed = {edit.key: (edit.key, edit.old, edit.new) for edit in edits}
         report = RollbackReport(
             changed=list(changed.values()),

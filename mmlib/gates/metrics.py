@@ -36,6 +36,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "ci_gates_active": ("bool", "1 when every CI gate was evaluated against the lock"),
     "reports_written": ("bool", "1 when the day's report was written and reads back"),
     "alerts_written": ("bool", "1 when the alert rules were written and cover every stop criterion"),
+    "day_not_critical": ("bool", "1 when no critical criterion fired on the day"),
     "rows_passed": ("1", "rows of the acceptance table that passed"),
     "grade_ok": ("bool", "1 when the weakest evidence reaches the grade that the profile demands"),
 }
@@ -84,6 +85,7 @@ GATE_IDS: tuple[str, ...] = (
     "ci.deadline_miss",
     "daily_ops.reports",
     "daily_ops.alerts",
+    "daily_ops.health",
     "daily.net_bps",
     "daily.slippage",
     "daily.taker_share",

@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from mmlib.dtypes import Status
 from mmlib.gates.evaluate import Measurement
 from mmlib.gates.result import GateResult
 from mmlib.gates.spec import GateBook
 from mmlib.ops.alerts import must_alert, uncovered
-from mmlib.ops.daily import DailySummary
+from mmlib.ops.daily import CRITICAL, DailySummary
 
 
 def written_measurements(
     summary: DailySummary, report: Path, alerts: Path, rule_file: Path, book: GateBook
 ) -> dict[str, Measurement]:
-    """Measurements of the ``daily_ops`` gates; a day without a tick has no report to speak of.
+    """Measurements of the ``daily_ops`` gates; a day without a tick has no report to speak of, a critical one does not pass.
 
     Args:
         summary: the judged day.
@@ -29,7 +30,16 @@ def written_measurements(
     ticks = int(summary.totals["n_ticks"])
     missing = uncovered(book, rule_file, rules)
     wanted = sum(must_alert(gate) for gate in book)
+    critical = summary.health == CRITICAL
+    fired = summary.fired.loc[summary.fired["severity"] == "critical", "gate"]
+    failed = [r.id for r in summary.results if r.blocking and r.status in (Status.FAIL, Status.ERROR)]
+    causes = ", ".join(dict.fromkeys([*fired, *failed]))
     return {
+        "day_not_critical": Measurement(
+            float(not critical),
+            n=max(ticks, int(critical)),
+            reason=f"{summary.date} was {summary.health}{f': {causes}' if critical else ''}",
+        ),
         "reports_written": Measurement(
             float(str(summary.date) in text),
             n=ticks,
@@ -44,5 +54,5 @@ def written_measurements(
 
 
 def as_notes(results: Iterable[GateResult]) -> list[GateResult]:
-    """The day's own gates as information: they judge the day, not whether its report was made."""
+    """The day's own gates as information: ``daily_ops.health`` says once whether one of them was critical."""
     return [replace(result, severity="info") for result in results]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mmlib.config.relief import RELIEF
 from mmlib.gates.metrics import METRICS
 from mmlib.gates.spec import Gate, GateBook
 from mmlib.ops.panels import panels as dashboard_panels
@@ -62,11 +63,22 @@ def soak_start(
         halted=list(halted),
         before=judge(before) if before else None,
         before_gates=gate_table(before),
+        reliefs=_reliefs(gates),
         stops=rules_table(stops(gates), "gates.yaml holds no stop criterion."),
         warnings=rules_table(warnings(gates), "gates.yaml holds no warning."),
         requirements=rules_table(others, "gates.yaml holds no further requirement."),
         settings=Table(("Setting", "Value"), [(code(k), code(v)) for k, v in (settings or {}).items()]),
     )
+
+
+def _reliefs(gates: Sequence[Gate]) -> Table:
+    """What each gradual rollback is for: its command, the criteria that it relieves, and what it costs."""
+    rows = []
+    for way, relief in RELIEF.items():
+        relieved = [code(gate.id) for gate in gates if gate.metric in relief.metrics]
+        command = f'finishline rollback --gradual {way} --reason "which criterion fired"'
+        rows.append((code(command), ", ".join(relieved) or "none of these criteria", relief.text))
+    return Table(("Command", "Relieves", "Note"), rows)
 
 
 def dashboard_checklist(book: GateBook, provenance: Provenance) -> str:

@@ -285,7 +285,10 @@ def _add_rollback(verbs: Any) -> None:
     )
     rollback.add_argument("--flag", action="append", default=[], metavar="NAME", help="switch this flag off")
     rollback.add_argument(
-        "--gradual", choices=("taker-cap", "adaptive", "sampling"), help="one step of relief"
+        "--gradual",
+        choices=("taker-cap", "adaptive", "sampling"),
+        help="one step of relief: adaptive for money, sampling for the time of a tick; taker-cap loosens a limit "
+        "(Prep fails until it is back)",
     )
     rollback.add_argument("--reason", required=True, metavar="TEXT", help="recorded with the change")
     rollback.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -148,6 +148,33 @@ def run_days(
     return worst
 
 
+def day_facts(ws: Path) -> dict[str, str]:
+    """``date``, ``health`` and ``report`` (its path) of the last daily report; empty where its step left none."""
+    from mmlib.workflow.catchup import REPORTS
+    from mmlib.workflow.record import latest
+
+    record = latest(ws).get("daily_ops")
+    facts = record.data.get("facts", {}) if record else {}
+    if not isinstance(facts, dict) or "health" not in facts:
+        return {}
+    day = str(facts.get("date", ""))
+    return {"date": day, "health": str(facts["health"]), "report": str(ws / REPORTS / f"{day}.md")}
+
+
+def fired_last(ws: Path) -> set[str]:
+    """Gates of the criteria that fired on the last day with a daily report; empty without one."""
+    from mmlib._io import UserError
+    from mmlib.ops.facts import read_figures
+    from mmlib.workflow.catchup import REPORTS
+
+    paths = sorted((ws / REPORTS).glob("????-??-??.json"))
+    try:
+        found = read_figures(paths[-1]) if paths else None
+    except UserError:
+        return set()
+    return {str(row.get("gate", "")) for row in found.fired} if found else set()
+
+
 def _bad_day(ws: Path, day: str, code: int) -> str:
     """What is wrong with a day that was run, in one line; empty when nothing is."""
     from mmlib.workflow.record import latest

@@ -152,6 +152,8 @@ def roll_back(ws: Path, flags: Sequence[str], gradual: str | None, reason: str) 
     _give_params(ws)
     if flags and gradual:
         raise UserError("rollback: --flag and --gradual were both given; expected one of them, or neither")
+    if gradual:
+        _must_relieve(ws, gradual, reason)
     report = rollback(ws, flags=list(flags) or None, gradual=gradual, reason=reason)
     lines = [f"{report.mode}: {report.reason}"]
     lines += [f"  {key}: {old} -> {new}" for key, old, new in report.changed]
@@ -169,6 +171,29 @@ def roll_back(ws: Path, flags: Sequence[str], gradual: str | None, reason: str) 
         "notes": report.notes,
     }
     return "\n".join(lines), payload
+
+
+def _must_relieve(ws: Path, way: str, reason: str) -> None:
+    """Refuse a way that loosens the limit which fired, or that does not relieve the criterion which the reason names."""
+    from mmlib.config.relief import RELIEF, ways_for
+    from mmlib.gates.spec import load_gates
+    from mmlib.workflow.operations import fired_last
+
+    last = fired_last(ws)
+    for gate in load_gates(ws):
+        named, fired = gate.id in reason.replace(",", " ").split(), gate.id in last
+        relief = RELIEF.get(way)
+        if relief is None or not (named or fired):
+            continue
+        loosened = relief.loosens == gate.metric
+        if loosened or (named and gate.metric not in relief.metrics):
+            others = [f"--gradual {other}" for other in ways_for(gate.metric)]
+            what = "loosens the limit of" if loosened else "does not relieve"
+            where = "" if named else ", which fired on the last day that was reported"
+            raise UserError(
+                f"rollback --gradual {way}: {what} {gate.id}{where}; "
+                f"expected {' or '.join([*others, 'the red button'])}. {gate.runbook}"
+            )
 
 
 def open_lab(ws: Path, *, browser: bool = True, port: int = 0) -> int:
