@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mmlib.engine.processes import started
 from mmlib.workflow import ahead
 from mmlib.workflow.manifest import OK, Planned
 from mmlib.workflow.order import run_steps
@@ -94,17 +95,33 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Signa
 
 @pytest.mark.slow
 def test_a_fork_server_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    """Also at once, while it has not quite ended."""
     mark, ws = tmp_path / "pids", tmp_path / "ws"
     ws.mkdir()
     step = get_step("prep")
     cells = [MARK.format(path=str(mark)), *passing_cells("prep")]
     item = Planned(step, write_notebook(tmp_path / "01_prep.ipynb", cells), {"workspace": "."})
     assert run_steps(ws, [item])[1][0].returncode == OK
-    server = int(mark.read_text().split()[1])
-    os.kill(server, signal.SIGKILL)
-    assert gone(server)
-    assert run_steps(ws, [item])[1][0].returncode == OK
-    assert int(mark.read_text().split()[1]) != server
+    for waits in (True, False):
+        server = int(mark.read_text().split()[1])
+        os.kill(server, signal.SIGKILL)
+        assert not waits or gone(server)
+        assert run_steps(ws, [item])[1][0].returncode == OK
+        assert int(mark.read_text().split()[1]) != server
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionRefusedError, BrokenPipeError])
+def test_a_process_is_asked_for_again_while_a_killed_fork_server_ends(error: type[Exception]) -> None:
+    class Asked:
+        tries = 0
+
+        def start(self) -> None:
+            Asked.tries += 1
+            if Asked.tries < 4:
+                raise error
+
+    assert isinstance(started(Asked), Asked)  # type: ignore[arg-type]
+    assert Asked.tries == 4
 
 
 def test_a_notebook_that_is_none_does_not_hinder(tmp_path: Path) -> None:

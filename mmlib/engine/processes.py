@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext
 from types import ModuleType
+
+_PATIENCE_S, _LOOK_S = 20.0, 0.05
 
 
 def process_context() -> ForkServerContext | SpawnContext:
@@ -39,3 +42,27 @@ def without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def started(make: Callable[[], ForkServerProcess]) -> ForkServerProcess:
+    """Start a process by the fork server, and by the next one where that was killed.
+
+    A killed server takes a moment to end, longer where it has many threads; until then it is not replaced, and does not answer.
+
+    Args:
+        make: makes the process; called again for each try.
+
+    Raises:
+        EOFError, ConnectionError: no server answers, nor does one that would replace it.
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        process = make()
+        try:
+            with without_main():
+                process.start()
+            return process
+        except (EOFError, ConnectionError):
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_S)

@@ -15,8 +15,8 @@ NAMES_ENV = "FINISHLINE_PRELOAD"
 """Names of the modules to import ahead, separated by blanks."""
 LATER = ("ipykernel.kernelapp", "papermill", "duckdb", "pyarrow.parquet")
 """What is imported only where it is needed: by the runner, by kernels, by modules of ours."""
-STATISTICS = ("arch.bootstrap", "scipy.signal", "statsmodels.regression.linear_model")
-"""The same, of notebooks that import the packages which compare: eight tenths of a second that the others need not wait."""
+STATISTICS = ("scipy.signal",)
+"""The same, of notebooks that import the packages which compare; the others need not wait for it."""
 _COMPARING = ("mmlib.rollout", "mmlib.baseline")
 
 

@@ -27,7 +27,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from mmlib.engine.orphan import end_with_parent
-from mmlib.engine.processes import reuse_fork_server, without_main
+from mmlib.engine.processes import reuse_fork_server, started
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PROVISIONER = "finishline-forked"
@@ -48,9 +48,8 @@ class Kernel:
     stdin = stdout = stderr = None
 
     def __init__(self, arguments: list[str], env: Mapping[str, str], cwd: str) -> None:
-        self._process = CONTEXT.Process(target=_serve, args=(arguments, dict(env), cwd), name=_NAME)
-        with without_main():
-            self._process.start()
+        given = (arguments, dict(env), cwd)
+        self._process = started(lambda: CONTEXT.Process(target=_serve, args=given, name=_NAME))
         self.pid = int(self._process.pid or 0)
 
     def poll(self) -> int | None:

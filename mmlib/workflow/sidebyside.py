@@ -15,7 +15,7 @@ from typing import Any
 
 from mmlib.dtypes import Status
 from mmlib.engine.orphan import end_with_parent
-from mmlib.engine.processes import reuse_fork_server, without_main
+from mmlib.engine.processes import reuse_fork_server, started
 from mmlib.workflow import kernels
 from mmlib.workflow.kernels import CONTEXT
 from mmlib.workflow.manifest import FAILED, Planned, RunOutcome
@@ -65,11 +65,8 @@ def run_beside(
 def _start(ws: Path, item: Planned, run_id: str, profile: str) -> _Worker:
     ours, theirs = CONTEXT.Pipe()
     task = (str(ws), item.step.key, str(item.notebook), item.json_params(), run_id, profile)
-    process = CONTEXT.Process(
-        target=_work, args=(theirs, dict(os.environ), *task), name=f"finishline-{item.step.key}"
-    )
-    with without_main():
-        process.start()
+    name, given = f"finishline-{item.step.key}", (theirs, dict(os.environ), *task)
+    process = started(lambda: CONTEXT.Process(target=_work, args=given, name=name))
     theirs.close()
     return _Worker(item, process, ours)
 
