@@ -48,9 +48,9 @@ def loopback(name: str = "binanceusdm", *, rate_per_s: float = 100.0, seed: int 
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
-    assert begun.wait(240)  # the simulator may have to be compiled first
+    assert begun.wait(1200)  # the simulator may have to be compiled first
     try:
         yield ready[0]
     finally:
         over.set()
-        thread.join(10)
+        thread.join(100)

@@ -311,7 +311,7 @@ def test_the_notebook_runs_on_the_feeds_of_a_workspace(workspace: Path) -> None:
     """With its default parameters, in the workspace, as papermill and JupyterLab run it."""
     book = nbformat.read(shipped_dir("notebooks") / "explore_soak.ipynb", as_version=4)
     client = NotebookClient(
-        book, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(workspace)}}
+        book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(workspace)}}
     )
     client.execute()
     outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]

@@ -132,7 +132,7 @@ class Rig:
             for symbol in SYMBOLS
         }
         self._task = asyncio.create_task(self.feed.run())
-        assert await self.feed.rows_ready(5)
+        assert await self.feed.rows_ready(100)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -145,14 +145,14 @@ class Rig:
         self.errors[code] += 1
 
     async def met(self, wanted: set[str]) -> None:
-        for _ in range(80 if wanted else 10):
+        for _ in range(800 if wanted else 10):
             await asyncio.sleep(0.05)
             if wanted and wanted <= set(self.errors):
                 return
 
     async def recovered(self) -> None:
         """Wait until the streams are up, then hold the market and compare the books."""
-        for _ in range(100):
+        for _ in range(1000):
             if self.feed.connected.is_set() and await self.feed.rows_ready(0.01):
                 break
             await asyncio.sleep(0.05)

@@ -59,7 +59,7 @@ class Rig:
             for symbol in SYMBOLS
         }
         self._task = asyncio.create_task(self.feed.run())
-        assert await self.feed.rows_ready(5)
+        assert await self.feed.rows_ready(100)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -73,12 +73,12 @@ class Rig:
 
     async def recovered(self) -> None:
         """Wait for every book, then hold the market and compare."""
-        for _ in range(100):
+        for _ in range(1000):
             if self.feed.connected.is_set() and await self.feed.rows_ready(0.01):
                 break
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.1)  # a gap shows with the message behind it
-        assert await self.feed.rows_ready(5)
+        assert await self.feed.rows_ready(100)
         self.exchange.armed.silent_until = time.monotonic() + 60.0
         await asyncio.sleep(0.1)
         for symbol, bot in self.bots.items():
@@ -129,7 +129,7 @@ def test_a_fault_alone_is_counted_and_the_book_is_the_servers_again(name: str, f
             for fault in faults:
                 rig.errors.clear()
                 hurt(rig.exchange, fault)
-                for _ in range(100 if EXPECTED[fault] else 10):
+                for _ in range(1000 if EXPECTED[fault] else 10):
                     await asyncio.sleep(0.05)
                     if EXPECTED[fault] and EXPECTED[fault] <= set(rig.errors):
                         break

@@ -36,7 +36,7 @@ def book() -> GateBook:
 
 
 def run_promtool(*words: str, cwd: Path) -> str:
-    done = subprocess.run(["promtool", *words], cwd=cwd, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["promtool", *words], cwd=cwd, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, (done.stdout + done.stderr)[:4000]
     return done.stdout
 
@@ -178,7 +178,7 @@ def test_memory_is_matched_with_the_ticks_of_its_own_process(
     assert len(payload["tests"]) == 1
     (tmp_path / "test.yml").write_text(rules.to_yaml(payload))
     words = ["promtool", "test", "rules", "test.yml"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert (done.returncode == 0) == (matching == "on (job, instance)"), done.stdout + done.stderr
 
 

@@ -62,7 +62,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 
     def watch(session: LiveLoop) -> list[Observer]:
         def scrape() -> None:
-            for _ in range(100):
+            for _ in range(1000):
                 time.sleep(0.1)
                 if session.ledger.gate_values:
                     break

@@ -208,7 +208,7 @@ def open_in_browser(page: Path, scratch: Path) -> tuple[str, list[str]]:
     )
     profile = f"--user-data-dir={scratch / 'browser'}"
     command = [browser, *flags.split(), profile, "--enable-logging=stderr", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 

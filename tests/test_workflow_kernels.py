@@ -70,7 +70,7 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Signa
     """The command, its kernel, the process that forked it and what the notebook started itself."""
     mark, ws = tmp_path / "pids", tmp_path / "ws"
     ws.mkdir()
-    cell = MARK.format(path=str(mark)) + "import time\ntime.sleep(300)"
+    cell = MARK.format(path=str(mark)) + "import time\ntime.sleep(3600)"
     notebook = write_notebook(tmp_path / "01_prep.ipynb", [cell])
     code = (
         "import pathlib, signal, sys\nfrom mmlib.workflow.manifest import Planned\nfrom mmlib.workflow.order import run_steps\n"
@@ -82,13 +82,13 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Signa
     program.write_text(code)  # without a guard: a kernel must not run it again
     command = [sys.executable, str(program), str(notebook), str(ws)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while not (mark.is_file() and len(mark.read_text().split()) == 2) and time.monotonic() < until:
             time.sleep(0.05)
         kernel, server = (int(word) for word in mark.read_text().split())
         assert server != run.pid
         os.kill(run.pid, how)
-        run.wait(60)
+        run.wait(600)
     assert gone(kernel)
     assert gone(server)
 

@@ -22,7 +22,7 @@ Spec = namedtuple("Spec", "argv resource_dir")
 
 def ask(address: str, path: str, token: str) -> object:
     request = urllib.request.Request(f"{address}{path}", headers={"Authorization": f"token {token}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=100) as answer:
         return json.load(answer)
 
 
@@ -39,7 +39,7 @@ def test_lab_serves_the_notebooks_with_the_kernel_of_this_environment(tmp_path: 
             parts = urlsplit(address)
             assert parts.hostname == "127.0.0.1"
             token, home = parse_qs(parts.query)["token"][0], f"http://{parts.netloc}"
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 600
             while True:
                 try:
                     kernels = ask(home, "/api/kernelspecs", token)
@@ -53,7 +53,7 @@ def test_lab_serves_the_notebooks_with_the_kernel_of_this_environment(tmp_path: 
             assert not commands.exists() or token not in commands.read_text()
         finally:
             os.killpg(lab.pid, 15)
-            lab.wait(30)
+            lab.wait(300)
     assert kernels["default"] == "python3"
     assert kernels["kernelspecs"]["python3"]["spec"]["argv"][1:3] == ["-m", "ipykernel_launcher"]
     names = {entry["name"] for entry in listed["content"]}

@@ -25,10 +25,10 @@ def test_steps_say_how_far_they_are_to_whoever_waits(capsys: pytest.CaptureFixtu
 
     with listening(show):
         Counter()("files of ticks", 1, 3)
-        assert came.wait(10)
+        assert came.wait(100)
         came.clear()
         Teller()("BTCUSDT", 0.5)
-        assert came.wait(10)
+        assert came.wait(100)
     assert heard == [("dataset", "files of ticks 1 of 3"), ("soak", "BTCUSDT 50 %")]
     assert capsys.readouterr().err == "    files of ticks 1 of 3\n    BTCUSDT 50 %\n"
 
@@ -51,7 +51,7 @@ def test_many_threads_may_say_at_the_same_time(monkeypatch: pytest.MonkeyPatch) 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda k: counter("MB of a file", k, 400), range(400)))
         counter("MB of a file", 400, 400)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 100
         while "MB of a file 400 of 400" not in heard and time.monotonic() < deadline:
             time.sleep(0.01)
     assert heard[-1] == "MB of a file 400 of 400"

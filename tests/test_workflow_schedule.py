@@ -158,7 +158,7 @@ def test_the_workflow_file_runs_commands_that_exist() -> None:
 def _hold(ws: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
     with lock.alone(ws):
         ready.set()
-        done.wait(30)
+        done.wait(300)
 
 
 def test_a_second_run_is_refused_by_name_and_a_killed_one_does_not_block(
@@ -168,7 +168,7 @@ def test_a_second_run_is_refused_by_name_and_a_killed_one_does_not_block(
     ready, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, ready, done))
     other.start()
-    assert ready.wait(30)
+    assert ready.wait(300)
     with pytest.raises(UserError, match=f"held by process {other.pid} on .* since 2"), lock.alone(tmp_path):
         pass
     held = lock.holder(tmp_path)
@@ -256,7 +256,7 @@ def test_the_command_gets_the_text_without_a_shell(tmp_path: Path) -> None:
         f"open({str(out)!r}, 'w').write(text)"
     )
     command = [sys.executable, "-c", program, "$(touch x); `y`"]
-    assert catchup.notify(command, "a $(b)", "text ü", timeout_s=30) == ""
+    assert catchup.notify(command, "a $(b)", "text ü", timeout_s=300) == ""
     assert out.read_text() == "a $(b)\n\ntext ü\n|a $(b)$(touch x); `y`"
 
 
@@ -266,11 +266,11 @@ def test_the_command_gets_the_text_without_a_shell(tmp_path: Path) -> None:
         ([], "nobody was told"),
         (["/no/such/program"], "nobody was told"),
         ([sys.executable, "-c", "import sys; sys.exit('bad key')"], "exit code 1 bad key"),
-        ([sys.executable, "-c", "import time; time.sleep(30)"], "nobody was told"),
+        ([sys.executable, "-c", "import time; time.sleep(600)"], "nobody was told"),
     ],
 )
 def test_a_command_that_fails_is_said_and_does_not_raise(command: list[str], said: str) -> None:
-    assert said in catchup.notify(command, "s", "t", timeout_s=0.5 if "sleep" in str(command) else 30)
+    assert said in catchup.notify(command, "s", "t", timeout_s=0.5 if "sleep" in str(command) else 300)
 
 
 def test_the_configured_command_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

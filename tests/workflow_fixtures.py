@@ -82,7 +82,7 @@ def record_all(
             ctx.finish([result(step.key, status)], grade=grade)
 
 
-def gone(pid: int, patience_s: float = 20.0) -> bool:
+def gone(pid: int, patience_s: float = 200.0) -> bool:
     """Whether a process has ended, or does so soon."""
     until = time.monotonic() + patience_s
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:

@@ -37,7 +37,7 @@ from mmlib.workflow.steps import Step, hint
 from mmlib.workflow.times import now_iso
 
 KERNEL = "python3"
-_START_TIMEOUT_S = 120
+_START_TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
