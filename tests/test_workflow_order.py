@@ -100,9 +100,7 @@ def test_a_process_that_is_killed_leaves_an_error_and_the_other_goes_on(tmp_path
     """The notebook's own process is killed, not its kernel: nothing is left to write a manifest."""
     (tmp_path / "ws").mkdir()
     mark = tmp_path / "kernel.pid"
-    wait = (
-        f"import os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(3600)"
-    )
+    wait = f"import os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(3600)"
     items = pair(tmp_path, [wait], ["1 + 1"])
 
     def kill() -> None:

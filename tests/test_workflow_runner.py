@@ -115,9 +115,7 @@ def test_interrupt_keeps_the_notebook_and_says_so(tmp_path: Path) -> None:
     """Ctrl-C during a long cell: exit 130, kernel gone, record ERROR, nothing half-written."""
     ensure_params(tmp_path / "ws")
     mark = tmp_path / "kernel.pid"
-    cell = (
-        f"import os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(3600)"
-    )
+    cell = f"import os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))\ntime.sleep(3600)"
     notebook = write_notebook(tmp_path / "01_prep.ipynb", [cell], PREP_PARAMS)
     code = (
         "import pathlib, signal, sys\nfrom mmlib import cli\nfrom mmlib.workflow import plan\n"
