@@ -131,9 +131,16 @@ def correct_clock(exch: list[int], local: list[int], base: int) -> list[int]:
     return [b - smallest + base if smallest < 0 else b for b in local]
 
 
-def read_binance(path: Path, symbol: str, tick: float, lot: float) -> list[tuple[int, int, int, int, float]]:
-    """Rows (exch, local, flags without processors, ticks, qty) of a clean recording in file order, one line at a time."""
+def read_binance(
+    path: Path, symbol: str, tick: float, lot: float, processor: int = FLAG_LOCAL
+) -> list[tuple[int, int, int, int, float]]:
+    """Rows (exch, local, flags without processors, ticks, qty) of a clean recording in file order, one line at a time.
+
+    A snapshot is what its sequence number says: every update beyond it that ``processor`` has had (the local one all that
+    stand above it, the exchange those no later than it) still holds.
+    """
     rows: list[tuple[int, int, int, int, float]] = []
+    updates: list[tuple[int, int, dict]] = []  # last sequence number, time, message
     with gzip.open(path, "rt") as handle:
         for line in handle:
             local, frame = int(line[:19]), json.loads(line[20:])
@@ -148,14 +155,20 @@ def read_binance(path: Path, symbol: str, tick: float, lot: float) -> list[tuple
                 rows.append((exch_ms * 10**6, local, flags, math.floor(float(price) / tick + 0.5), amount))
 
             if data.get("e") == "depthUpdate":
+                updates.append((data["u"], data.get("T", data["E"]), data))
                 for side, levels in ((FLAG_BUY, data["b"]), (FLAG_SELL, data["a"])):
                     for price, qty in levels:
                         row(data.get("T", data["E"]), KIND_DEPTH | side, price, qty)
             elif data.get("e") == "trade" and data.get("X", "MARKET") == "MARKET":
                 row(data["T"], KIND_TRADE | (FLAG_SELL if data["m"] else FLAG_BUY), data["p"], data["q"])
             elif "lastUpdateId" in data:
-                for side, levels in ((FLAG_BUY, data["bids"]), (FLAG_SELL, data["asks"])):
+                for side, key, levels in ((FLAG_BUY, "b", data["bids"]), (FLAG_SELL, "a", data["asks"])):
                     row(data["T"], KIND_CLEAR | side, levels[-1][0], "0")
-                    for price, qty in levels:
-                        row(data["T"], KIND_SNAPSHOT | side, price, qty)
+                    held = {float(price): float(qty) for price, qty in levels}
+                    for last, ms, update in updates:
+                        if last > data["lastUpdateId"] and (processor == FLAG_LOCAL or ms <= data["T"]):
+                            held |= {float(price): float(qty) for price, qty in update[key]}
+                    for price in sorted(held, reverse=side == FLAG_BUY):
+                        if held[price]:
+                            row(data["T"], KIND_SNAPSHOT | side, repr(price), repr(held[price]))
     return rows

@@ -213,14 +213,13 @@ def test_lines_longer_than_a_block_and_columns_that_grow(tmp_path: Path) -> None
     levels = json.dumps(
         [[f"{100 + i / 100:.2f}", "1.5"] for i in range(20_000)], separators=(",", ":")
     ).encode()
-    raw = b'%d {"e":"depthUpdate","E":%d,"T":%d,"s":"ABCUSDT","U":1,"u":2,"pu":0,"b":[],"a":%s}\n' % (
-        T0_MS * 10**6,
-        T0_MS,
-        T0_MS,
-        levels,
+    raw = b"".join(
+        b'%d {"e":"depthUpdate","E":%d,"T":%d,"s":"ABCUSDT","U":%d,"u":%d,"pu":%d,"b":[],"a":%s}\n'
+        % (T0_MS * 10**6, T0_MS, T0_MS, n, n, n - 1, levels)
+        for n in range(4)
     )
     path = tmp_path / "long.gz"
-    path.write_bytes(gzip.compress(raw * 4))
+    path.write_bytes(gzip.compress(raw))
     read = read_binance(path, options("ABCUSDT", Instrument("ABCUSDT", 0.01, 0.1)))
     assert len(read.events) == 80_000
     assert read.events["price_ticks"].tolist() == [*range(10_000, 30_000)] * 4

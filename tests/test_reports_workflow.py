@@ -13,6 +13,7 @@ import pytest
 from mmlib.dtypes import Grade, Status
 from mmlib.gates.evaluate import GateResult
 from mmlib.gates.spec import GateBook, load_gates
+from mmlib.market.quality import quality_of
 from mmlib.reports import prep, shadow, soak
 from mmlib.reports.render import Provenance
 
@@ -88,12 +89,13 @@ def test_shadow_report_shows_measured_and_modelled() -> None:
         stages(),
         STAMP,
         cache=cache,
-        quality={"BTCUSDT": {"bad_lines": 2}},
+        quality={"BTCUSDT": quality_of({"bad_lines": 2}, 0.1), "ETHUSDT": quality_of({"rows": 7}, 0.1)},
         settings={"md_cache.ttl_ms": 100},
     )
     assert "**PASS.** Every gate passed. Evidence: simulated." in text
     assert "| BTCUSDT | 300 | 0.875 |" in text
-    assert "| BTCUSDT | `bad_lines` | 2 |" in text
+    assert "| BTCUSDT | limits the result | 2 lines refused | what they held is missing" in text
+    assert "| ETHUSDT | good | 7 rows, nothing amiss |" in text
     assert "| `md_cache.ttl_ms` | `100` |" in text
     assert "- Measured. Stage durations: a clock." in text
     assert "- Modelled. Fetch: lognormal." in text
@@ -180,7 +182,12 @@ def test_hostile_text_never_becomes_html(book: GateBook) -> None:
         prep.pre_soak_report([bad], frame, stamp, flags=listed, soak_command=HOSTILE),
         prep.feature_flags_registry(registry, stamp),
         shadow.shadow_report(
-            [bad], frame, stamp, cache=frame, quality={HOSTILE: {HOSTILE: 1}}, settings={HOSTILE: HOSTILE}
+            [bad],
+            frame,
+            stamp,
+            cache=frame,
+            quality={HOSTILE: quality_of({HOSTILE: 1}, 0.1)},
+            settings={HOSTILE: HOSTILE},
         ),
         shadow.visualization(frame, minutes, stamp),
         soak.soak_start(book, stamp, command=HOSTILE, hours=1, before=[bad], settings={HOSTILE: HOSTILE}),

@@ -21,7 +21,9 @@ SEGMENT = np.dtype(
         ("count", "i4"),  # rows
         ("flags", "u1"),  # kind and side
         ("suspect", "u1"),  # a number in its message may be out of range, or crossed
-        ("_pad", "u1", (2,)),
+        ("only", "u1"),  # FLAG_EXCH or FLAG_LOCAL: for one processor, 0: for both
+        ("_pad", "u1"),
+        ("last_update", "i8"),  # sequence number up to which a depth update reaches, 0 for other messages
     ]
 )
 """Rows of one kind, side and time; a message is one segment or more."""
@@ -36,11 +38,16 @@ DECODE = np.dtype(
         ("ignored", "i8"),
         ("other_symbols", "i8"),
         ("time_backwards", "i8"),
-        ("sequence_gaps", "i8"),
+        ("sequence_gaps", "i8"),  # depth updates that do not follow on the one before
+        ("lost_updates", "i8"),  # sequence numbers missing before them
+        ("first_gap_ns", "i8"),  # exchange time of the first of these updates, 0 for none
+        ("old_updates", "i8"),  # depth updates that the book was past already, not used
+        ("trades", "i8"),
         ("last_local_ns", "i8"),
         ("last_exch_ns", "i8"),
         ("last_update", "i8"),
-        ("has_update", "i8"),
+        ("last_update_ns", "i8"),  # exchange time of the last depth update
+        ("has_update", "i8"),  # 0 no sequence number yet, 1 of a depth update, 2 of a snapshot
         ("found", "i8"),  # whether our symbol was met
     ]
 )

@@ -18,7 +18,7 @@ from mmlib.core.shapes import HEAD, IGNORED, OF_NO_SYMBOL, OF_OTHER, fitting_sha
 from mmlib.core.words import FAIL, SLACK, decimal
 from mmlib.dtypes import FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_TRADE
 
-_MS = 1_000_000
+_MS, _US = 1_000_000, 1_000
 _USED = -1
 _S, _E, _B, _A, _P, _Q, _M, _X, _T = (ord(letter) - 64 for letter in "sebapqmXT")
 _SENT, _FIRST, _LAST = (ord(letter) - 64 for letter in "EUu")
@@ -50,13 +50,18 @@ def _is_other(buf, start, end, others):
 
 @jit_borrowing
 def _time_ns(cells, seen, index):
-    """A time in milliseconds as nanoseconds, 0 when it is absent, no integer or out of range."""
+    """A time in milliseconds or microseconds as nanoseconds, 0 when it is absent, no integer or out of range.
+
+    From 2001 to 2096 the two units share no number.
+    """
     if not seen & (np.int64(1) << index) or cells[index, 0] != INTEGER:
         return np.int64(0)
-    ms = cells[index, 1]
-    if ms < EARLIEST_NS // _MS or ms > LATEST_NS // _MS:
-        return np.int64(0)
-    return ms * _MS
+    time = cells[index, 1]
+    if EARLIEST_NS // _MS <= time <= LATEST_NS // _MS:
+        return time * _MS
+    if EARLIEST_NS // _US <= time <= LATEST_NS // _US:
+        return time * _US
+    return np.int64(0)
 
 
 @jit_borrowing
@@ -73,6 +78,8 @@ def _segment(state, columns, exch_ns, local_ns, flags, count, suspect):
     row["count"] = count
     row["flags"] = flags
     row["suspect"] = suspect
+    row["only"] = 0
+    row["last_update"] = 0
     state["segments"] += 1
     state["rows"] += count
     state["last_exch_ns"] = max(state["last_exch_ns"], exch_ns)
@@ -96,6 +103,33 @@ def _suspect(columns, first, n_bids, n):
 
 
 @jit_borrowing
+def is_old(state, last, exch_ns):
+    """Whether a depth update up to ``last`` brings nothing that the book has not had; sequence numbers decide.
+
+    Numbers that fall while time goes on have begun anew, and are none of it.
+    """
+    if state["has_update"] == 0 or last > state["last_update"]:
+        return False
+    return state["has_update"] == 2 or exch_ns <= state["last_update_ns"]
+
+
+@jit_borrowing
+def follow(state, before, last, exch_ns):
+    """Note that a depth update was taken; ``before`` is the last sequence number of the one before it."""
+    expected = state["last_update"]
+    # The first update behind a snapshot may begin inside it.
+    if (state["has_update"] == 1 and before != expected) or (state["has_update"] == 2 and before > expected):
+        state["sequence_gaps"] += 1
+        if state["first_gap_ns"] == 0:
+            state["first_gap_ns"] = exch_ns
+        if 0 <= expected < before:
+            state["lost_updates"] += before - expected
+    state["last_update"] = last
+    state["last_update_ns"] = exch_ns
+    state["has_update"] = 1
+
+
+@jit_borrowing
 def _depth(state, columns, seen, local_ns):
     """Take a depth update whose levels lie behind the rows in use; False when it is not as it should be."""
     cells = columns.cells
@@ -112,14 +146,16 @@ def _depth(state, columns, seen, local_ns):
         before = cells[_FIRST, 1] - 1
     else:
         return False
+    last = cells[_LAST, 1]
+    if is_old(state, last, exch_ns):
+        state["old_updates"] += 1
+        return True
     n_bids, n_asks = cells[_B, 2], cells[_A, 2]
     suspect = _suspect(columns, state["rows"], n_bids, n_bids + n_asks)
     _segment(state, columns, exch_ns, local_ns, KIND_DEPTH | FLAG_BUY, n_bids, suspect)
     _segment(state, columns, exch_ns, local_ns, KIND_DEPTH | FLAG_SELL, n_asks, suspect)
-    if state["has_update"] and before != state["last_update"]:
-        state["sequence_gaps"] += 1
-    state["last_update"] = cells[_LAST, 1]
-    state["has_update"] = 1
+    columns.segments["last_update"][state["segments"] - 2 : state["segments"]] = last
+    follow(state, before, last, exch_ns)
     return True
 
 
@@ -173,6 +209,7 @@ def _message(buf, state, columns, seen, local_ns):
             return taken, _USED
         if _same(buf, cells[_E, 1], cells[_E, 2], _TRADE_NAME):
             taken = _trade(buf, state, columns, seen, local_ns)
+            state["trades"] += taken
             state["events"] += taken
             return taken, _USED
     return True, outcome

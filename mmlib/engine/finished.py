@@ -63,7 +63,7 @@ def sidecar_of(session: Session, config: Config) -> dict[str, Any]:
         "runs": [run.to_dict() for run in session.runs],
         "tick_interval_ms": config.pipeline.tick_interval_ms,
         "refresh_latency": "; ".join(labels),
-        "caveats": sorted({run.caveat for run in session.runs} - {""}),
+        "caveats": sorted({caveat for run in session.runs for caveat in run.caveats}),
         "quality": {run.symbol: run.quality for run in session.runs},
         "source_sha256": {run.symbol: run.source_sha256 for run in session.runs},
         "spec": asdict(spec),

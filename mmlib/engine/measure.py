@@ -17,6 +17,7 @@ from mmlib.feeds.sidecar import grade_of, read_sidecar
 from mmlib.gates.evaluate import Measurement, evaluate_all
 from mmlib.gates.result import GateResult
 from mmlib.gates.spec import Gate
+from mmlib.market.quality import Quality, quality_of
 from mmlib.metrics.latency import minute_series, stage_percentiles, tick_summary
 from mmlib.metrics.money import decompose
 
@@ -68,6 +69,16 @@ class Measures:
             "span_min": self.span_s / 60.0,
         }
         return {name: self._measured(float(value), n) for name, value in values.items()}
+
+    @property
+    def quality(self) -> dict[str, Quality]:
+        """The quality block of the market data by symbol; empty for a desk's own feeds."""
+        stated = self.sidecar or {}
+        sizes = stated.get("instruments", {})
+        return {
+            symbol: quality_of(counts, float(sizes.get(symbol, {}).get("tick_size", float("nan"))))
+            for symbol, counts in stated.get("quality", {}).items()
+        }
 
     @property
     def halted(self) -> tuple[str, ...]:

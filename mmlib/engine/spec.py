@@ -11,6 +11,7 @@ import numpy as np
 from mmlib.config.incidents import Incident, parse_incident
 from mmlib.core.incidents import INCIDENT, KINDS
 from mmlib.dtypes import Grade
+from mmlib.market.quality import quality_of
 from mmlib.market.source import parse_uri
 
 S = 1_000_000_000
@@ -75,6 +76,12 @@ class SymbolRun:
     seconds: float
     quality: dict[str, int]
     caveat: str = ""  # what weakens its evidence beside others of its grade
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What weakens its evidence: of its source, and what was met while reading that is more than a note."""
+        grave = quality_of(self.quality, self.tick_size).grave
+        return (*filter(None, [self.caveat]), *(f"{self.symbol} {finding.text}" for finding in grave))
 
     @property
     def span_s(self) -> float:

@@ -254,7 +254,7 @@ def _run_again(job: Job, path: Path) -> Outcome:
         ticks=done.ticks,
         fills=done.fills,
         seconds=round(time.monotonic() - began, 3),
-        quality={"lines": done.lines},
+        quality=done.quality(),
         caveat=done.caveat,
     )
     return Outcome(run, tuple(fired))

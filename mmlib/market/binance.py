@@ -15,7 +15,7 @@ import numpy as np
 from mmlib._io import UserError
 from mmlib.core.columns import LARGEST
 from mmlib.core.rows import fill_rows
-from mmlib.dtypes import EVENT, EVENT_KIND_MASK, FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_SNAPSHOT, KIND_TRADE
+from mmlib.dtypes import EVENT, EVENT_KIND_MASK, FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_SNAPSHOT
 from mmlib.market.events import (
     clock_shift,
     count_off_grid,
@@ -24,7 +24,7 @@ from mmlib.market.events import (
     round_half_away,
 )
 from mmlib.market.latency import measured_ms
-from mmlib.market.lines import Lines, Quarantine
+from mmlib.market.lines import Lines, Quarantine, why_refused
 from mmlib.market.messages import Messages
 from mmlib.market.recorded import ReaderOptions, Recording, count_gaps
 from mmlib.market.source import Instrument
@@ -48,7 +48,7 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
     messages.read(lines, quarantine)
     if not len(messages.segments):
         quarantine.save(options.quarantine_dir)
-        raise UserError(_nothing(path, messages))
+        raise UserError(_nothing(path, messages) + why_refused(quarantine))
     checked = _check(messages)
     instrument = options.instrument or Instrument(
         options.symbol, *infer_instrument(checked.of_rows(messages.price), checked.of_rows(messages.qty))
@@ -58,7 +58,9 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
     _quarantine_late(path, checked.reasons, quarantine)
     quarantine.save(options.quarantine_dir)
     if not len(made.rows):
-        raise UserError(f"{path}: no usable depth update or trade of {options.symbol}; every one is damaged")
+        raise UserError(
+            f"{path}: no usable depth update or trade of {options.symbol}; every one is damaged{why_refused(quarantine)}"
+        )
     label = "drawn from the recording's own feed latencies, doubled"
     if made.shift_ns:
         base = f"{options.latency.base_ms:g} ms"
@@ -66,7 +68,7 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
             f" (local clock moved by {made.shift_ns / 1e9:.3f} s, so the fastest message counts as {base})"
         )
     cut = "; the file is cut off, what it holds was read" if lines.truncated else ""
-    if not (messages.segments["flags"] & EVENT_KIND_MASK == KIND_TRADE).any():
+    if not messages.quality["trades"]:
         cut = f"; without trades (expected the @trade stream){cut}"
     return Recording(
         events=made.rows,
@@ -82,6 +84,8 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
             "bad_lines": quarantine.count,
             "crossed": checked.crossed,
             "off_tick": made.off_tick,
+            "prices": int(checked.counts[checked.good].sum()),
+            "clock_shift_ns": made.shift_ns,
             "gaps_over_60s": made.gaps,
             "truncated": int(lines.truncated),
         },
@@ -135,7 +139,10 @@ def _check(messages: Messages) -> _Checked:
     with np.errstate(invalid="ignore"):
         wrong = ~((price > 0.0) & (price < LARGEST) & (qty >= 0.0) & (qty < LARGEST))
     fine = ~wrong
-    crossed = _crossed(line[fine], price[fine], qty[fine], flags[fine])
+    books = 4 * line + np.repeat(
+        segments["only"][suspects], counts[suspects]
+    )  # a message may hold one a processor
+    crossed = np.unique(_crossed(books[fine], price[fine], qty[fine], flags[fine]) // 4)
     for bad, why in (
         (line[wrong], "a price or quantity is not a positive number in range"),
         (crossed, "crossed: it bids at or above its own ask"),
@@ -180,6 +187,9 @@ def _events(messages: Messages, checked: _Checked, instrument: Instrument, base_
     shift_ns = clock_shift(local_ns - exch_ns, base_ns)
     index, processors = processing_order(exch_ns, local_ns)
     index = chosen[index]
+    only = segments["only"][index]
+    processors = np.where(only, processors & only, processors)
+    index, processors = index[processors != 0], processors[processors != 0]
     out = np.empty(int(checked.counts[index].sum()), EVENT)
     first = np.cumsum(checked.counts) - checked.counts
     size = instrument.tick_size, instrument.lot_size

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +33,7 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.truncated = False
+        self.marked = False  # whether it began with a byte order mark, which is no part of the first line
         self.torn = b""
 
     def __iter__(self) -> Iterator[bytes]:
@@ -52,7 +55,7 @@ class Lines:
 
     def _whole(self, raw: BinaryIO, slack: bytes) -> Iterator[bytes]:
         tail = b""
-        for block in self._blocks(raw):
+        for block in self._unmarked(self._blocks(raw)):
             end = block.rfind(b"\n") + 1
             if end:
                 yield b"".join((tail, memoryview(block)[:end], slack))
@@ -66,6 +69,17 @@ class Lines:
             self.torn = tail
         elif tail:
             yield tail + b"\n" + slack
+
+    def _unmarked(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same content without a byte order mark at its begin."""
+        begin = b""
+        for block in blocks:
+            begin += block
+            if len(begin) >= len(BOM_UTF8):
+                break
+        self.marked = begin.startswith(BOM_UTF8)
+        yield begin.removeprefix(BOM_UTF8)
+        yield from blocks
 
     def _blocks(self, raw: BinaryIO) -> Iterator[bytes]:
         first = raw.read(_BLOCK)
@@ -162,17 +176,28 @@ def read_ahead(items: Iterable[bytes]) -> Iterator[bytes]:
             yield item
 
 
+def why_refused(*quarantines: Quarantine) -> str:
+    """The end of an error that nothing can be used: the commonest reason of the lines refused; empty where none was."""
+    reasons = sum((quarantine.reasons for quarantine in quarantines), Counter())
+    if not reasons:
+        return ""
+    reason, count = reasons.most_common(1)[0]
+    return f"; {count} of {reasons.total()} refused lines: {reason}"
+
+
 class Quarantine:
     """Lines of one file that cannot be used: counted, and kept with file, line number and reason."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
+        self.reasons: Counter[str] = Counter()
         self._kept: list[bytes] = []
 
     def add(self, line: int, reason: str, text: bytes) -> None:
         """Keep one line; ``line`` counts from 1."""
         self.count += 1
+        self.reasons[reason] += 1
         if len(self._kept) < _LINES_KEPT:
             shown = text[: 4 * _TEXT_KEPT].decode("utf-8", "replace")[:_TEXT_KEPT]
             entry = {"file": self.path.name, "line": line, "reason": reason, "text": shown}

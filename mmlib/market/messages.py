@@ -5,6 +5,7 @@ What the kernel does not recognise to the last byte is parsed in full here, so t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -20,12 +21,26 @@ from mmlib.core.columns import (
     new_columns,
     with_room,
 )
-from mmlib.core.decode import decode_block
+from mmlib.core.decode import decode_block, follow, is_old
 from mmlib.core.words import SLACK
-from mmlib.dtypes import FLAG_BUY, FLAG_SELL, KIND_CLEAR, KIND_DEPTH, KIND_SNAPSHOT, KIND_TRADE
+from mmlib.dtypes import (
+    EVENT_KIND_MASK,
+    FLAG_BUY,
+    FLAG_EXCH,
+    FLAG_LOCAL,
+    FLAG_SELL,
+    KIND_CLEAR,
+    KIND_DEPTH,
+    KIND_SNAPSHOT,
+    KIND_TRADE,
+)
 from mmlib.market.lines import Lines, Quarantine, read_ahead
 
-_MS = 1_000_000
+_UNITS_NS = (1_000_000, 1_000)  # of exchange times: milliseconds, microseconds
+_COUNTERS = (
+    *("lines", "events", "trades", "ignored", "other_symbols", "time_backwards"),
+    *("sequence_gaps", "lost_updates", "first_gap_ns", "old_updates"),
+)
 _NO_NUMBER = -(2**62)
 """Stands for an update id that is no integer of ours: nothing follows on it."""
 
@@ -46,7 +61,10 @@ class Messages:
         self.symbol = symbol
         self.found: set[str] = set()
         self.quality: dict[str, int] = {}
-        self._off_book = 0
+        self._counted = {"trades_off_book": 0, "stale_snapshots": 0, "byte_order_mark": 0}
+        self._last_snapshot = -1  # sequence number of the latest snapshot in the book
+        self._untimed: list[int] = []  # first segments of snapshots that say no time
+        self._block_bytes = 0
         self._columns: Columns = new_columns(symbol)
         self._state = np.zeros(1, DECODE)[0]
 
@@ -69,17 +87,19 @@ class Messages:
         """Decode a file; lines that cannot be used go to ``quarantine``."""
         state = self._state
         for block in read_ahead(lines.blocks(slack=bytes(SLACK))):
+            self._block_bytes = len(block)
             self._columns = with_room(self._columns, state, len(block))
             state["at"] = 0
             buffer = np.frombuffer(block, np.uint8)
             while not decode_block(buffer, state, self._columns):
                 self._take_line(block, quarantine)
+        self._time_snapshots()
         if lines.torn:
             quarantine.add(int(state["lines"]) + 1, "cut off", lines.torn)
         if state["found"]:
             self.found.add(self.symbol)
-        names = ("lines", "events", "ignored", "other_symbols", "time_backwards", "sequence_gaps")
-        self.quality = {name: int(state[name]) for name in names} | {"trades_off_book": self._off_book}
+        self._counted["byte_order_mark"] = int(lines.marked)
+        self.quality = {name: int(state[name]) for name in _COUNTERS} | self._counted
 
     def _take_line(self, block: bytes, quarantine: Quarantine) -> None:
         """Parse the line at which the kernel stopped."""
@@ -145,23 +165,28 @@ class Messages:
 
     def _depth(self, local_ns: int, data: dict[str, Any]) -> None:
         exch_ns = _exch_ns(data["T"] if "T" in data else data["E"])
-        before, last = data["pu"] if "pu" in data else data["U"] - 1, data["u"]
+        before, last = _number(data["pu"] if "pu" in data else data["U"] - 1), _number(data["u"])
+        state = self._state
+        mark = int(state["segments"])
         self._segment(exch_ns, local_ns, KIND_DEPTH | FLAG_BUY, data["b"])
         self._segment(exch_ns, local_ns, KIND_DEPTH | FLAG_SELL, data["a"])
-        state = self._state
-        state["sequence_gaps"] += bool(state["has_update"]) and before != int(state["last_update"])
-        state["last_update"] = last if isinstance(last, int) and abs(last) < 2**62 else _NO_NUMBER
-        state["has_update"] = 1
+        if is_old(state, last, exch_ns):
+            self._drop(mark)
+            state["old_updates"] += 1
+            return
+        self.segments["last_update"][mark:] = last
+        follow(state, before, last, exch_ns)
 
     def _trade(self, local_ns: int, data: dict[str, Any]) -> None:
         exch_ns = _exch_ns(data["T"])
         if data.get("X", "MARKET") != "MARKET":
-            self._off_book += 1
+            self._counted["trades_off_book"] += 1
             return
         side = FLAG_SELL if data["m"] is True else FLAG_BUY
         if float(data["q"]) <= 0.0:
             raise BadLine("a trade of nothing")
         self._segment(exch_ns, local_ns, KIND_TRADE | side, [(data["p"], data["q"])])
+        self._state["trades"] += 1
 
     def _snapshot(self, local_ns: int, data: dict[str, Any]) -> None:
         """A REST answer names no symbol, so it is taken only from a file of one symbol; our own recordings add the name."""
@@ -169,24 +194,96 @@ class Messages:
         if "s" not in data and found - {self.symbol}:
             self._state["other_symbols"] += 1
             return
-        exch_ns = _exch_ns(data["T"]) if "T" in data else int(self._state["last_exch_ns"]) or local_ns
-        sides = ((FLAG_BUY, data["bids"]), (FLAG_SELL, data["asks"]))
-        for side, levels in sides:
-            if levels:
-                self._segment(exch_ns, local_ns, KIND_CLEAR | side, [(levels[-1][0], 0.0)])
-            self._segment(exch_ns, local_ns, KIND_SNAPSHOT | side, levels)
+        state = self._state
+        last = _number(data["lastUpdateId"])
+        if last < 0:
+            raise BadLine("lastUpdateId is no sequence number")
+        if "T" in data:
+            exch_ns = _exch_ns(data["T"])
+        else:
+            exch_ns = int(state["last_exch_ns"]) or local_ns
+            self._untimed.append(int(state["segments"]))
+        if not state["has_update"] or last >= state["last_update"]:
+            self._book(exch_ns, local_ns, data)
+            state["last_update"], state["has_update"] = last, 2
+            self._last_snapshot = last
+            return
+        self._counted["stale_snapshots"] += 1
+        if last < self._last_snapshot:
+            return  # a later one is in the book already
+        self._last_snapshot = last
+        newer = self._newer_than(last)
+        levels = len(data["bids"]) + len(data["asks"]) + int(self.segments["count"][newer].sum())
+        self._columns = with_room(self._columns, state, self._block_bytes + 16 * levels)
+        at_exchange = [i for i in newer if self.segments["exch_ns"][i] <= exch_ns]
+        if len(at_exchange) == len(newer):
+            self._book(exch_ns, local_ns, data, newer)
+        else:  # it was the book of its time, but is not what we knew when it arrived
+            self._book(exch_ns, local_ns, data, at_exchange, FLAG_EXCH)
+            self._book(exch_ns, local_ns, data, newer, FLAG_LOCAL)
 
-    def _segment(self, exch_ns: int, local_ns: int, flags: int, pairs: Any) -> None:
+    def _time_snapshots(self) -> None:
+        """Let no snapshot without a time of its own happen after the update that follows it by number."""
+        segments = self.segments
+        updates = np.flatnonzero(segments["flags"] & EVENT_KIND_MASK == KIND_DEPTH)
+        for first in self._untimed:
+            after = np.searchsorted(updates, first)
+            if after < len(updates) and segments["exch_ns"][updates[after]] < segments["exch_ns"][first]:
+                mine = slice(first, updates[after])
+                mine_are = segments["line"][mine] == segments["line"][first]
+                segments["exch_ns"][mine][mine_are] = segments["exch_ns"][updates[after]]
+
+    def _newer_than(self, last: int) -> list[int]:
+        """The latest depth segments beyond sequence number ``last``, in order."""
+        segments, found = self.segments, []
+        for i in range(len(segments) - 1, -1, -1):
+            if segments["flags"][i] & EVENT_KIND_MASK == KIND_DEPTH:
+                if segments["last_update"][i] <= last:
+                    break
+                found.append(i)
+        return found[::-1]
+
+    def _book(
+        self, exch_ns: int, local_ns: int, data: dict[str, Any], newer: Sequence[int] = (), only: int = 0
+    ) -> None:
+        """A whole book, brought up to date by the depth segments ``newer``, as a clear and the levels of each side."""
+        for side, pairs in ((FLAG_BUY, data["bids"]), (FLAG_SELL, data["asks"])):
+            if pairs:
+                self._segment(exch_ns, local_ns, KIND_CLEAR | side, [(pairs[-1][0], 0.0)], only)
+            mine = [i for i in newer if self.segments["flags"][i] & side]
+            levels = self._updated(pairs, mine, side) if mine else pairs
+            self._segment(exch_ns, local_ns, KIND_SNAPSHOT | side, levels, only)
+
+    def _updated(self, pairs: Any, newer: Sequence[int], side: int) -> list[tuple[float, float]]:
+        """Levels of one side after the depth segments ``newer``, best first; those taken away are left out."""
+        levels = {float(price): float(qty) for price, qty in pairs}
+        ends = np.cumsum(self.segments["count"][newer[0] :])
+        for i in newer:
+            stop = int(self._state["rows"]) - int(ends[-1] - ends[i - newer[0]])
+            rows = slice(stop - int(self.segments["count"][i]), stop)
+            levels.update(zip(self.price[rows].tolist(), self.qty[rows].tolist(), strict=True))
+        kept = [(price, qty) for price, qty in levels.items() if qty != 0.0]
+        return sorted(kept, reverse=side == FLAG_BUY)
+
+    def _drop(self, mark: int) -> None:
+        """Take back the segments from ``mark`` on."""
+        state = self._state
+        state["rows"] -= int(self.segments["count"][mark:].sum())
+        state["segments"] = mark
+
+    def _segment(self, exch_ns: int, local_ns: int, flags: int, pairs: Any, only: int = 0) -> None:
         values = np.array([float(value) for value in chain.from_iterable(pairs)])
         if len(values) != 2 * len(pairs):
             raise BadLine("a level is not a price and a quantity")
         state, columns = self._state, self._columns
         rows = slice(int(state["rows"]), int(state["rows"]) + len(pairs))
         columns.price[rows], columns.qty[rows] = values[0::2], values[1::2]
-        columns.segments[state["segments"]] = (exch_ns, local_ns, state["lines"], len(pairs), flags, 1, 0)
+        row = exch_ns, local_ns, state["lines"], len(pairs), flags, 1, only, 0, 0
+        columns.segments[state["segments"]] = row
         state["segments"] += 1
         state["rows"] += len(pairs)
-        state["last_exch_ns"] = max(state["last_exch_ns"], exch_ns)
+        if flags & EVENT_KIND_MASK in (KIND_DEPTH, KIND_TRADE):  # a snapshot may say no time
+            state["last_exch_ns"] = max(state["last_exch_ns"], exch_ns)
 
 
 def _reason(exc: Exception) -> str:
@@ -205,7 +302,13 @@ def _local_ns(raw: bytes) -> int:
     return local_ns
 
 
-def _exch_ns(ms: Any) -> int:
-    if not isinstance(ms, int) or not EARLIEST_NS <= ms * _MS <= LATEST_NS:
-        raise BadLine("exchange time is not milliseconds between 2001 and 2096")
-    return ms * _MS
+def _exch_ns(time: Any) -> int:
+    """Milliseconds or microseconds as nanoseconds; from 2001 to 2096 the two share no number."""
+    for unit_ns in _UNITS_NS:
+        if isinstance(time, int) and EARLIEST_NS <= time * unit_ns <= LATEST_NS:
+            return time * unit_ns
+    raise BadLine("exchange time is neither milliseconds nor microseconds between 2001 and 2096")
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and abs(value) < 2**62 else _NO_NUMBER

@@ -20,6 +20,7 @@ from mmlib._io import UserError
 from mmlib.core.columns import EARLIEST_NS, LARGEST, LATEST_NS
 from mmlib.dtypes import (
     EVENT,
+    EVENT_KIND_MASK,
     FLAG_BUY,
     FLAG_EXCH,
     FLAG_LOCAL,
@@ -30,7 +31,7 @@ from mmlib.dtypes import (
 )
 from mmlib.market.events import count_off_grid, infer_instrument, round_half_away
 from mmlib.market.latency import measured_ms
-from mmlib.market.lines import Quarantine
+from mmlib.market.lines import Quarantine, why_refused
 from mmlib.market.recorded import ReaderOptions, Recording, count_gaps
 from mmlib.market.source import CHUNK_ROWS, Instrument
 
@@ -75,7 +76,8 @@ def read_npz(path: Path, options: ReaderOptions) -> Recording:
     events = taken.rows[: taken.n]
     if not len(events):
         raise UserError(
-            f"{path}: none of its {taken.quality['lines']} rows can be used; expected {_EXPECTED}"
+            f"{path}: none of its {taken.quality['lines']} rows can be used; "
+            f"expected {_EXPECTED}{why_refused(quarantine)}"
         )
     local = events[events["flags"] & FLAG_LOCAL != 0]
     if not len(local):
@@ -93,6 +95,8 @@ def read_npz(path: Path, options: ReaderOptions) -> Recording:
         quality=taken.quality
         | {
             "events": len(events),
+            "trades": int((local["flags"] & EVENT_KIND_MASK == KIND_TRADE).sum()),
+            "prices": len(events),
             "rows": len(local),
             "split_rows": len(events) - len(local),
             "bad_lines": quarantine.count,

@@ -12,6 +12,7 @@ from mmlib.dtypes import Grade
 from mmlib.market.formats import read_any
 from mmlib.market.live.rawlog import read_header, recorded_grade
 from mmlib.market.live.venues import recorded_venue
+from mmlib.market.quality import quality_of
 from mmlib.market.recorded import ReaderOptions, RecordedSource
 from mmlib.market.source import FeedLatency, Instrument, Source, parse_uri
 
@@ -87,6 +88,8 @@ def _open_recording(path: Path, options: ReaderOptions, tiles: int) -> RecordedS
     if header is not None:  # what a session recorded of a rehearsal is worth no more than the rehearsal
         source.grade = Grade.weakest([source.grade, recorded_grade(header)]) or source.grade
         source.caveat = recorded_venue(str(header.get("exchange"))).caveat
+    if quality_of(source.quality, source.instrument.tick_size).status == "void":
+        source.grade = Grade.SIMULATED  # the fills on it are worth no more
     return source
 
 

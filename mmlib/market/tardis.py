@@ -25,6 +25,7 @@ from mmlib.market.events import (
     round_half_away,
 )
 from mmlib.market.latency import measured_ms
+from mmlib.market.lines import why_refused
 from mmlib.market.recorded import ReaderOptions, Recording, count_gaps
 from mmlib.market.source import Instrument
 from mmlib.market.tardiscsv import BOOK, TRADES, Table, kind_of, read_rows
@@ -85,7 +86,7 @@ def read_tardis(path: Path, options: ReaderOptions) -> Recording:
     for quarantine in quarantines:
         quarantine.save(options.quarantine_dir)
     if not len(book.rows):
-        raise UserError(_nothing(path, book, options.symbol))
+        raise UserError(_nothing(path, book, options.symbol) + why_refused(*quarantines))
     prints = trades.rows[trades.rows["side"] != 0]
     prices, sizes = (np.concatenate([book.rows[c], prints[c]]) for c in ("price", "amount"))
     instrument = options.instrument or Instrument(options.symbol, *infer_instrument(prices, sizes))
@@ -111,6 +112,9 @@ def read_tardis(path: Path, options: ReaderOptions) -> Recording:
         quality={
             "lines": book.lines + trades.lines,
             "events": len(book.rows) + len(prints),
+            "trades": len(prints),
+            "prices": len(prices),
+            "clock_shift_ns": shift_ns,
             "other_symbols": book.other_symbols + trades.other_symbols,
             "trades_without_side": len(trades.rows) - len(prints),
             "rows": len(rows),

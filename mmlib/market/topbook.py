@@ -15,7 +15,7 @@ from mmlib._io import UserError, sha256_file, sha256_json
 from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_TRADE
 from mmlib.market.events import BOTH, count_off_grid, infer_instrument, longest_in_order, round_half_away
 from mmlib.market.latency import refresh_model
-from mmlib.market.lines import Lines, Quarantine
+from mmlib.market.lines import Lines, Quarantine, why_refused
 from mmlib.market.recorded import ReaderOptions, Recording, count_gaps
 from mmlib.market.source import FeedLatency, Instrument
 
@@ -47,6 +47,7 @@ class _Table:
 
     values: np.ndarray  # float64[n, columns]
     quality: dict[str, int]
+    refused: str  # see `why_refused`
 
 
 def read_topbook(path: Path, options: ReaderOptions) -> Recording:
@@ -63,7 +64,9 @@ def read_topbook(path: Path, options: ReaderOptions) -> Recording:
     depth = _read(depth_files, _DEPTH, options.quarantine_dir)
     trades = _read(trade_files, _TRADE, options.quarantine_dir)
     if not len(depth.values):
-        raise UserError(f"{path}: no usable row of market depth; expected {_DEPTH.header.decode()}")
+        raise UserError(
+            f"{path}: no usable row of market depth; expected {_DEPTH.header.decode()}{depth.refused}"
+        )
     book, prints = depth.values, trades.values
     prices = np.concatenate([book[:, 1], book[:, 3], prints[:, 1]])
     sizes = np.concatenate([book[:, 2], book[:, 4], prints[:, 2]])
@@ -81,6 +84,7 @@ def read_topbook(path: Path, options: ReaderOptions) -> Recording:
     events = _arrange(_book_rows(book, instrument), _trade_rows(prints, instrument), options.latency, rng)
     refresh_ms, label = refresh_model(options.latency, "the recording carries no arrival times")
     quality = {name: depth.quality[name] + trades.quality[name] for name in depth.quality}
+    quality |= {"trades": len(prints), "prices": len(prices)}
     quality["off_tick"] = count_off_grid(prices, instrument.tick_size)
     quality["crossed"] += len(bid_ticks) - len(book)
     quality |= {"rows": len(events), "gaps_over_60s": count_gaps((book[:, 0] * 1e9).astype(np.int64))}
@@ -142,7 +146,7 @@ def _read(files: list[Path], form: _Format, quarantine_dir: Path | None) -> _Tab
     quality["time_backwards"] = int((~keep).sum())
     quality["events"] = int(keep.sum())
     quality["bad_lines"] = sum(quarantine.count for quarantine in quarantines)
-    return _Table(values[keep], quality)
+    return _Table(values[keep], quality, why_refused(*quarantines))
 
 
 def _parse(

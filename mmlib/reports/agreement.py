@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmlib.market.quality import Quality
 from mmlib.metrics.agreement import Agreement
+from mmlib.reports.quality import quality_table
 from mmlib.reports.render import Provenance, Table, frame_table, num, render
 
 _MEANING = {
@@ -24,13 +26,16 @@ _ERRORS = {
 _NAMES = {"time_error": "fill time", "price_error": "price, positive is worse for us", "error": "error"}
 
 
-def agreement_report(found: Agreement, provenance: Provenance, counts: Mapping[str, Any]) -> str:
+def agreement_report(
+    found: Agreement, provenance: Provenance, counts: Mapping[str, Any], quality: Quality | None = None
+) -> str:
     """The report.
 
     Args:
         found: the comparison.
         provenance: where this comes from.
         counts: what became of the requests, name -> number.
+        quality: of the recordings.
     """
     outcomes = [
         (
@@ -52,6 +57,7 @@ def agreement_report(found: Agreement, provenance: Provenance, counts: Mapping[s
         tolerance_ms=found.tolerance_ms,
         unknown=found.unknown,
         outside=found.outside,
+        quality=None if quality is None else quality_table({"": quality}),
         outcomes=Table(("Outcome", "Meaning", "Orders>", "Share [%]>", "Notional>"), outcomes),
         errors=frame_table(errors, _ERRORS),
         counts=Table(("Requests", "Count>"), [(str(k).replace("_", " "), v) for k, v in counts.items()]),

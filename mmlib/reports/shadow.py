@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from mmlib.market.quality import Quality
+from mmlib.reports.quality import quality_table
 from mmlib.reports.render import Provenance, Table, code, frame_table, render
 from mmlib.reports.stages import minute_sparks, stage_bars, stage_table
 from mmlib.reports.verdict import gate_table, judge
@@ -29,7 +31,7 @@ def shadow_report(
     provenance: Provenance,
     *,
     cache: pd.DataFrame | None = None,
-    quality: Mapping[str, Mapping[str, int]] | None = None,
+    quality: Mapping[str, Quality] | None = None,
     settings: Mapping[str, object] | None = None,
     runbooks: Mapping[str, str] | None = None,
 ) -> str:
@@ -40,7 +42,7 @@ def shadow_report(
         stages: stage, n, p50_ms, p95_ms, p99_ms, optionally symbol and arm.
         provenance: where this comes from.
         cache: one row a symbol and arm with any of the columns of ``CACHE_COLUMNS``.
-        quality: symbol -> counters of the market source, as in the feeds' sidecar.
+        quality: symbol -> quality block of the market data.
         settings: dotted configuration key -> value, those worth showing.
         runbooks: gate id -> what to do when it is violated.
     """
@@ -73,9 +75,3 @@ def visualization(stages: pd.DataFrame, minutes: pd.DataFrame, provenance: Prove
         sparks=minute_sparks(minutes),
         stages=stage_table(stages),
     )
-
-
-def quality_table(quality: Mapping[str, Mapping[str, int]]) -> Table:
-    """Counters of the market source, one row a symbol and counter."""
-    rows = [(symbol, code(name), count) for symbol, found in quality.items() for name, count in found.items()]
-    return Table(("Symbol", "Counter", "Count>"), rows, "The source counted nothing.")

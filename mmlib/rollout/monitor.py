@@ -161,7 +161,8 @@ def watch(monitor: SafetyMonitor, safety: pd.DataFrame, harm: Mapping[str, pd.Da
     symbols = rows["symbol"].astype(str).to_list()
     columns = {name: rows[name].to_list() for name in metrics}
     minutes, first = np.unique(ts, return_index=True)
-    for now, start, end in zip(minutes.tolist(), first, [*first[1:], len(ts)], strict=True):
+    ends = np.append(first[1:], len(ts))[: len(minutes)]  # no minute, no end
+    for now, start, end in zip(minutes.tolist(), first, ends, strict=True):
         while due and due[0].value <= now:
             monitor.close_bucket(waiting[due.pop(0)])
         named = symbols[start:end]

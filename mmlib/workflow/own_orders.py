@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ import pandas as pd
 
 from mmlib._io import UserError, sha256_file, write_atomic
 from mmlib.core.queue import QUEUE_MODELS
-from mmlib.dtypes import FLAG_EXCH, Grade
+from mmlib.dtypes import FLAG_EXCH, Action, Grade, OrderKind, TimeInForce
 from mmlib.engine.orders import OrderCounts, replay_orders
 from mmlib.feeds.orderlatency import read_order_latency
 from mmlib.feeds.orders import fills_frame, read_actual, read_orders, write_fills
 from mmlib.market.opening import open_source
+from mmlib.market.quality import Quality, quality_of
 from mmlib.market.source import Source
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class ReplayOptions:
     partial_fills: bool = False
     actual: Path | None = None
     tolerance_ms: float = 100.0
+    orders_clock: str = "corrected"  # or raw: times in the orders file are the recording's own
+    accept_void: bool = False  # go on where the recording makes fills meaningless
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Replayed:
 
     fills: Path
     counts: dict[str, int]
+    quality: Quality
     report: Path | None
     figure: Path | None
     agreement: Agreement | None
@@ -62,7 +67,7 @@ class Replayed:
     def text(self) -> str:
         """For the terminal."""
         shown = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in self.counts.items() if value)
-        lines = [f"fills: {self.fills}", f"  {shown}"]
+        lines = [f"fills: {self.fills}", f"  {shown}", *self.quality.lines()]
         if self.agreement is not None:
             parts = ", ".join(f"{orders} {outcome}" for outcome, orders in self._outcomes().items())
             lines += [f"agreement: {parts}", f"report: {self.report}", f"figure: {self.figure}"]
@@ -76,6 +81,7 @@ class Replayed:
     def to_dict(self) -> dict[str, Any]:
         """For a machine."""
         out: dict[str, Any] = {"fills": str(self.fills), "counts": self.counts}
+        out["quality"] = self.quality.to_dict()
         if self.agreement is not None:
             out["agreement"] = {
                 "outcomes": self._outcomes(),
@@ -98,6 +104,9 @@ def replay(options: ReplayOptions) -> Replayed:
     sources = _open(options)
     instrument = sources[0].instrument
     orders = read_orders(options.orders, instrument.tick_size, instrument.lot_size)
+    _refuse_void(options, sources, orders.rows)
+    clock = _Clock(sources, options.orders_clock)
+    clock.correct(orders.rows)
     actual = read_actual(options.actual) if options.actual else None
     table = None if options.order_latency is None else read_order_latency(options.order_latency)
     span = _Span()
@@ -117,11 +126,70 @@ def replay(options: ReplayOptions) -> Replayed:
     )
     if options.contract_size is not None:  # contracts of a fixed value, settled in the base currency
         fills["fee"] *= options.contract_size / fills["price"] ** 2
+    quality = quality_of(_counts(sources), instrument.tick_size, fills["exch_ts_ns"].tolist())
+    clock.restore(fills)
     frame = fills_frame(fills, orders.names)
     write_fills(options.output, frame)
     if actual is None:
-        return Replayed(options.output, asdict(counts), None, None, None)
-    return _compare(options, sources, frame, actual, orders.names, span.ns, counts)
+        return Replayed(options.output, asdict(counts), quality, None, None, None)
+    return _compare(options, sources, frame, actual, orders.names, span.ns, counts, quality)
+
+
+def _refuse_void(options: ReplayOptions, sources: Sequence[Source], orders: np.ndarray) -> None:
+    """Refuse recordings on which fills mean nothing; orders that never rest need no trades.
+
+    Raises:
+        UserError: what is wrong with it, and how to go on all the same.
+    """
+    rests = (orders["kind"] == OrderKind.LIMIT) & np.isin(orders["tif"], (TimeInForce.GTC, TimeInForce.GTX))
+    rests &= orders["action"] == Action.NEW
+    for path, source in zip(options.recordings, sources, strict=True):
+        for finding in quality_of(source.quality, source.instrument.tick_size).grave:
+            if finding.level != "void" or options.accept_void:
+                continue
+            if finding.counter == "trades" and not rests.any():
+                continue
+            raise UserError(
+                f"{path}: {finding.text}: {finding.meaning} (--accept-void replays it all the same)"
+            )
+
+
+def _counts(sources: Sequence[Source]) -> dict[str, int]:
+    """What the readers of all recordings counted; clock corrections do not add up, the largest stands."""
+    total: Counter[str] = Counter()
+    for source in sources:
+        total.update({name: n for name, n in source.quality.items() if not name.endswith("_ns")})
+        for name in ("first_gap_ns", "clock_shift_ns"):
+            value = source.quality.get(name, 0)
+            if value and (name not in total or (name == "clock_shift_ns" and value > total[name])):
+                total[name] = value
+    return dict(total)
+
+
+class _Clock:
+    """Times of a bot on the recordings' raw local clocks, to the corrected one and back.
+
+    Args:
+        which: ``raw``, or ``corrected`` for times that need nothing.
+    """
+
+    def __init__(self, sources: Sequence[Source], which: str) -> None:
+        moved = [source.quality.get("clock_shift_ns", 0) if which == "raw" else 0 for source in sources]
+        self._shift_ns = np.array(moved, np.int64)
+        self._begin_ns = np.array([source.start_ns for source in sources], np.int64)
+
+    def correct(self, orders: np.ndarray) -> None:
+        """Move ORDER_ROW times from the raw clock, in place."""
+        orders["ts_ns"] += self._of(orders["ts_ns"], self._begin_ns - self._shift_ns)
+
+    def restore(self, fills: np.ndarray) -> None:
+        """Move local times of ORDER_FILL rows back to it, in place."""
+        fills["local_ts_ns"] -= self._of(fills["local_ts_ns"], self._begin_ns)
+
+    def _of(self, times_ns: np.ndarray, begin_ns: np.ndarray) -> np.ndarray:
+        """The shift of the recording that each time lies in; the first one's before it begins."""
+        place = np.searchsorted(begin_ns, times_ns, side="right") - 1
+        return np.asarray(self._shift_ns[np.maximum(place, 0)])
 
 
 def _compare(
@@ -132,6 +200,7 @@ def _compare(
     sent: Sequence[str],
     span_ns: tuple[int, int],
     counts: OrderCounts,
+    quality: Quality,
 ) -> Replayed:
     from mmlib.figures.agreement import agreement as draw
     from mmlib.metrics.agreement import compare_fills
@@ -140,12 +209,12 @@ def _compare(
     found = compare_fills(simulated, actual, sent, tolerance_ms=options.tolerance_ms, span_ns=span_ns)
     base = options.output.with_suffix("")
     report, figure = (base.with_name(f"{base.name}.agreement.{kind}") for kind in ("md", "html"))
-    write_atomic(report, agreement_report(found, _provenance(options, sources), asdict(counts)))
+    write_atomic(report, agreement_report(found, _provenance(options, sources), asdict(counts), quality))
     write_atomic(base.with_name(f"{base.name}.agreement.csv"), found.orders.to_csv(index=False))
     drawn = draw(found.orders, options.tolerance_ms)
     label = str(drawn.layout.meta["alt"])
     write_atomic(figure, _page(drawn.to_html(full_html=False, include_plotlyjs=True), label))
-    return Replayed(options.output, asdict(counts), report, figure, found)
+    return Replayed(options.output, asdict(counts), quality, report, figure, found)
 
 
 def _provenance(options: ReplayOptions, sources: Sequence[Source]) -> Any:

@@ -20,7 +20,7 @@ def add_replay(verbs: Any, verb: MakeVerb) -> None:
         "recordings: raw Binance lines (USD-M, COIN-M, spot), hftbacktest .npz, a Tardis incremental_book_L2 CSV with\n"
         "the trades CSV beside it, top-of-book CSV.\n"
         "orders: ts_ns,action(new|cancel),order_id,side(buy|sell),price,qty,time_in_force(GTC|GTX|IOC|FOK); ts_ns is the\n"
-        "local clock after correction; an empty price is a market order.\n"
+        "local clock after correction (--orders-clock raw: before it); an empty price is a market order.\n"
         "fills: exch_ts_ns,local_ts_ns,order_id,side,price,qty,liquidity,fee,queue_ahead_at_entry"
     )
     replay = verb(verbs, "replay", "replay a user's own orders against recordings", example)
@@ -54,6 +54,18 @@ def add_replay(verbs: Any, verb: MakeVerb) -> None:
     )
     replay.add_argument(
         "--order-latency", metavar="FILE.npz", help="measured latencies instead of the two constants"
+    )
+    replay.add_argument(
+        "--orders-clock",
+        choices=("corrected", "raw"),
+        default="corrected",
+        help="whether ts_ns of orders, and local_ts_ns of fills, are on the recording's corrected local clock (default) or on "
+        "its raw one; the two differ where messages arrived before they were sent",
+    )
+    replay.add_argument(
+        "--accept-void",
+        action="store_true",
+        help="replay a recording that makes fills meaningless (no trades, a wrong tick size) all the same",
     )
     replay.add_argument("--partial-fills", action="store_true", help="share out trades, take level by level")
     replay.add_argument("--actual", metavar="FILE.csv", help="the bot's own fills, to compare with")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ class Replayed:
     ticks: int = 0
     fills: int = 0
     lines: int = 0
+    bad_lines: int = 0
+    stream: Counter[str] = field(default_factory=Counter)  # what `SymbolStream` counted
+
+    def quality(self) -> dict[str, int]:
+        """What was met, under the names of a session."""
+        wire = {f"stream_{name}": n for name, n in self.stream.items() if not name.startswith("ERR_")}
+        return {"lines": self.lines, "bad_lines": self.bad_lines, "rows": self.rows} | wire
 
 
 def fits(path: Path, config: Config) -> bool:
@@ -119,6 +127,8 @@ class _Again:
         head = line[:19]
         if len(line) > 20 and head.isdigit():
             self._router.take(int(head), line[20:])
+        else:
+            self.done.bad_lines += bool(line.strip())
 
     def _new_stream(self) -> SymbolStream:
         return SymbolStream(self._venue, self.done.instrument, self._response_ns)

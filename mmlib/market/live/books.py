@@ -35,20 +35,25 @@ class BookFrames:
         self._asks: Levels = {}
         self._nonce: Any = None  # of the last streamed book, and its time
         self._time_ms: Any = None
+        self._fetched_nonce: Any = None  # of the last book that was asked for and taken, and its time
+        self._fetched_ms: Any = None
 
     def restart(self) -> None:
         """The next book is a beginning."""
         self._fresh = True
-        self._nonce = self._time_ms = None
+        self._nonce = self._time_ms = self._fetched_nonce = self._fetched_ms = None
 
     def streamed(self, book: Mapping[str, Any], local_ns: int) -> bytes | None:
-        """The frame of a book of the stream; None when it is the one before.
+        """The frame of a book of the stream; None when it is the one before, or older than one that was fetched.
 
         Raises:
             CrossedBook: it cannot be.
         """
         bids, asks = self._sides(book)
-        self._nonce, self._time_ms = book.get("nonce"), book.get("timestamp")
+        nonce, time_ms = book.get("nonce"), book.get("timestamp")
+        if self._is_before_fetched(nonce, time_ms):
+            return None
+        self._nonce, self._time_ms = nonce, time_ms
         return self._frame(bids, asks, _exchange_ms(book, local_ns))
 
     def fetched(self, book: Mapping[str, Any], local_ns: int) -> bytes | None:
@@ -62,11 +67,18 @@ class BookFrames:
         bids, asks = self._sides(book)
         if _is_older(book.get("nonce"), self._nonce) or _is_older(book.get("timestamp"), self._time_ms):
             return None
+        if self._is_before_fetched(book.get("nonce"), book.get("timestamp")):
+            return None
+        self._fetched_nonce, self._fetched_ms = book.get("nonce"), book.get("timestamp")
         if not self._fresh:
             lowest, highest = min(bids), max(asks)
             bids |= {price: qty for price, qty in self._bids.items() if price < lowest}
             asks |= {price: qty for price, qty in self._asks.items() if price > highest}
         return self._frame(bids, asks, _exchange_ms(book, local_ns))
+
+    def _is_before_fetched(self, nonce: Any, time_ms: Any) -> bool:
+        """Whether a book is older than the last one fetched, by its number; one that is later in time was counted anew."""
+        return _is_older(nonce, self._fetched_nonce) and not _is_older(self._fetched_ms, time_ms)
 
     def trade(self, trade: Mapping[str, Any], local_ns: int) -> bytes | None:
         """The frame of a trade; None when its aggressor is not told, without which it is of no use to a queue."""

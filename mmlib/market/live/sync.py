@@ -28,7 +28,7 @@ from mmlib.market.live.rowbuffer import RowBuffer
 from mmlib.market.live.venues import Venue
 from mmlib.market.source import Instrument
 
-_MS = 1_000_000
+_UNITS_NS = (1_000_000, 1_000)  # of exchange times: milliseconds, microseconds
 _BOTH = FLAG_EXCH | FLAG_LOCAL
 _MAX_TICKS = 2**31 - 1
 _BUFFERED = (
@@ -167,6 +167,9 @@ class SymbolStream:
             return  # the stream is further already
         waiting = [diff for diff in self._buffer if not self.venue.is_older(diff.last, last)]
         head = waiting[0] if waiting else None
+        if head is None and last < self._last:
+            self.needs_snapshot = True  # asked for before the break: it would turn the book back
+            return
         if head and not (self.venue.follows(head.first, head.last, last) or head.before == last):
             self.needs_snapshot = True  # older than the first diff that was kept
             return
@@ -204,11 +207,12 @@ class SymbolStream:
             levels.append((ticks, qty if qty >= half_lot else 0.0))
         return levels
 
-    def _exchange_ns(self, ms: Any, local_ns: int) -> int:
-        """Exchange time on our clock: as long as we were never seen behind, as it is."""
-        if not isinstance(ms, int) or abs(ms * _MS - local_ns) > _OFFSET_NS:
-            raise BadFrame("its time is over 300 s off the local clock")
-        return ms * _MS
+    def _exchange_ns(self, time: Any, local_ns: int) -> int:
+        """Exchange time, in milliseconds or microseconds, on our clock: as long as we were never seen behind, as it is."""
+        for unit_ns in _UNITS_NS:
+            if isinstance(time, int) and abs(time * unit_ns - local_ns) <= _OFFSET_NS:
+                return time * unit_ns
+        raise BadFrame("its time is over 300 s off the local clock, in milliseconds and in microseconds")
 
     def _emit_snapshot(self, bids: Levels, asks: Levels, exch_ns: int, local_ns: int, resync: bool) -> None:
         """A whole book as rows. Nothing is cleared at the exchange: what rests there saw no break, only what changed.
