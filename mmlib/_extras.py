@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmlib._io import UserError
 
-EXTRAS = {"ccxt": "exchanges", "distributed": "cluster"}
+EXTRAS = {"ccxt": "exchanges", "cryptography": "exchanges", "distributed": "cluster"}
 """Package -> the extra of pyproject.toml that brings it."""
 
 

@@ -116,6 +116,13 @@ def _loopback(args: argparse.Namespace) -> int:
     return 0
 
 
+def _exchange(args: argparse.Namespace) -> int:
+    from mmlib.workflow import exchange_verb
+
+    exchange_verb.serve(args)
+    return 0
+
+
 def _watch(args: argparse.Namespace) -> int:
     from mmlib.workflow import watch
 
@@ -183,6 +190,7 @@ HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "replay": _replay,
     "record": _record,
     "loopback": _loopback,
+    "exchange": _exchange,
     "watch": _watch,
     "calibrate-market": _calibrate_market,
     "feeds": _feeds_verb,

@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from mmlib import __version__
+from mmlib.workflow.exchange_arguments import add_exchange
 from mmlib.workflow.live_arguments import add_live_options, add_live_verbs
 from mmlib.workflow.market_arguments import add_calibrate_market
 from mmlib.workflow.replay_arguments import add_replay
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     _add_operations(verbs)
     _add_schedule(verbs)
     add_live_verbs(verbs, _verb)
+    add_exchange(verbs, _verb)
     _add_others(verbs)
     return top
 

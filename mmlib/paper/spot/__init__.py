@@ -1,0 +1,1 @@
+"""The spot market, as the exchange's public documentation states it."""

@@ -1,0 +1,1 @@
+"""USD-M futures, as the exchange's public documentation states them."""
