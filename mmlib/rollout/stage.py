@@ -161,7 +161,9 @@ def _input(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
     """The damage found in the input, the worst kind first; its status is the gate's."""
     found = sorted(experiment.problems, key=lambda problem: -problem.status.rank)
     if not found:
-        return evaluate(gate, Measurement(1.0, 1, evidence=evidence))
+        units = sum(experiment.delivered.values()) + len(experiment.left_out)
+        reason = "" if units else "no input"
+        return evaluate(gate, Measurement(1.0 if units else None, units, reason=reason, evidence=evidence))
     text = "; ".join(f"{problem.kind}: {problem.text}" for problem in found)
     return make(gate, found[0].status, value=0.0, n=len(found), reason=text, evidence=evidence)
 
