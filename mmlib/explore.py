@@ -30,7 +30,7 @@ from mmlib.feeds.columns import empty_frame, part_frame, roles
 from mmlib.feeds.reader import Feed, feed_files, open_feeds, read_feeds
 from mmlib.feeds.schema import FILE_STEM, KINDS, Kind
 from mmlib.feeds.sidecar import stated
-from mmlib.market.cache import cache_home
+from mmlib.market.cachehome import cache_home
 from mmlib.metrics.dataset import build_dataset
 from mmlib.metrics.latency import minute_series
 

@@ -22,7 +22,8 @@ from mmlib.market.live import codes
 from mmlib.market.loopback.faults import NAMES
 from mmlib.metrics.latency import error_events
 from mmlib.ops import daily
-from mmlib.ops.day import days_with_feeds, load_day
+from mmlib.ops.day import load_day
+from mmlib.ops.days import days_with_feeds
 from tests.live_fixtures import CONFIG, SYMBOLS, loopback
 
 ARMS = ("A", "B")

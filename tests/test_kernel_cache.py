@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmlib.core import kernelcache
+from mmlib.core import kernelhome
 from mmlib.core.kernelcache import module_files, module_key
 
 ROOT = Path(__file__).parents[1]
@@ -150,5 +150,5 @@ def test_nothing_is_kept_where_nothing_can_be_written(
     shut = tmp_path / "file"
     shut.write_text("")
     monkeypatch.setenv("FINISHLINE_CACHE", str(shut))
-    monkeypatch.setattr(kernelcache.tempfile, "gettempdir", lambda: str(shut))
-    assert kernelcache.kernel_directory() == ""
+    monkeypatch.setattr(kernelhome.tempfile, "gettempdir", lambda: str(shut))
+    assert kernelhome.kernel_directory() == ""

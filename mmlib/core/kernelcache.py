@@ -33,24 +33,10 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from mmlib.core.kernelhome import kernel_directory
+
 _ROOT = Path(__file__).resolve().parents[2]
 _SUFFIX = ".kernel"
-
-
-def kernel_directory() -> str:
-    """Directory of all compiled kernels, writable; empty where there is none."""
-    base = (
-        os.environ.get("FINISHLINE_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    )
-    for root in (Path(base) / "mm-finishline", Path(tempfile.gettempdir()) / f"mm-finishline-{os.getuid()}"):
-        path = root / "numba"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(path, os.W_OK):
-            return str(path)
-    return ""
 
 
 DIRECTORY = os.environ.get("NUMBA_CACHE_DIR") or kernel_directory()

@@ -25,6 +25,7 @@ import numpy as np
 
 from mmlib._io import UserError, sha256_json, write_atomic
 from mmlib.dtypes import EVENT
+from mmlib.market.cachehome import cache_home as cache_home
 from mmlib.market.recorded import ReaderOptions, Recording, Span, sha256_of
 from mmlib.market.source import Instrument
 
@@ -80,12 +81,6 @@ def decoder_version() -> str:
     for source in [package / "dtypes.py", *core, *sorted((package / "market").glob("*.py"))]:
         digest.update(source.read_bytes())
     return digest.hexdigest()
-
-
-def cache_home() -> Path:
-    """Where decoded recordings are kept."""
-    base = os.environ.get("FINISHLINE_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(base or Path.home() / ".cache") / "mm-finishline" / "recordings"
 
 
 def _entry(path: Path, options: ReaderOptions, reader: Reader) -> Path | None:

@@ -13,6 +13,7 @@ from mmlib._io import UserError
 from mmlib.feeds.by_symbol import ticks_by_symbol
 from mmlib.feeds.reader import read_feeds
 from mmlib.metrics.latency import STAGE_COLUMNS
+from mmlib.ops.days import days_with_feeds
 
 LEAD = timedelta(hours=1)
 """Read before midnight as well, so that trailing-hour metrics hold from the first minute of the day."""
@@ -119,15 +120,3 @@ def parse_date(text: str, directory: Path) -> date:
         except ValueError as exc:
             raise UserError(f"date {text!r}: no such date; expected YYYY-MM-DD or latest") from exc
     return max(days_with_feeds(directory), default=datetime.now(UTC).date())
-
-
-def days_with_feeds(directory: Path) -> list[date]:
-    """The UTC days that have a tick file, in order."""
-    found = set()
-    for path in directory.glob("pipeline_ticks_*.jsonl*"):
-        if match := re.match(r"pipeline_ticks_(\d{4})(\d{2})(\d{2})\.", path.name):
-            try:
-                found.add(date(*(int(part) for part in match.groups())))
-            except ValueError:
-                continue
-    return sorted(found)

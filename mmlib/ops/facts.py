@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, read_json, write_json
-from mmlib.core.histogram import Histogram
+
+if TYPE_CHECKING:  # it brings numba, which who asks for a day's words can do without
+    from mmlib.core.histogram import Histogram
 
 SCHEMA = 1
 SUMS = (
@@ -91,6 +93,25 @@ def write_figures(path: Path, figures: Figures) -> Path:
     return write_json(path, figures.to_dict())
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a day's figures say without a number: its health, and the criteria that fired."""
+
+    health: str
+    fired: tuple[dict[str, Any], ...]
+
+
+def read_words(path: Path) -> Words | None:
+    """Health and criteria of what ``write_figures`` wrote; None when there is no such file, or it is damaged."""
+    try:
+        found = read_json(path) if path.exists() else {}
+        if found.get("schema") != SCHEMA:
+            return None
+        return Words(str(found["health"]), tuple(dict(row) for row in found["fired"]))
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
 def read_figures(path: Path) -> Figures | None:
     """What ``write_figures`` wrote; None when there is no such file.
 
@@ -99,6 +120,8 @@ def read_figures(path: Path) -> Figures | None:
     """
     if not path.exists():
         return None
+    from mmlib.core.histogram import Histogram
+
     found = read_json(path)
     try:
         if found["schema"] != SCHEMA:

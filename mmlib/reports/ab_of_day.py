@@ -13,7 +13,8 @@ import pandas as pd
 from mmlib.dtypes import Status
 from mmlib.gates.spec import GateBook
 from mmlib.metrics.latency import minute_series
-from mmlib.ops.day import Day, days_with_feeds, load_day
+from mmlib.ops.day import Day, load_day
+from mmlib.ops.days import days_with_feeds
 from mmlib.ops.firings import COLUMNS, firings
 from mmlib.reports.render import Table
 from mmlib.reports.verdict import gate_table

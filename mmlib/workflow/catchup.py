@@ -23,7 +23,7 @@ def missing_days(ws: Path, feeds: Path | None = None, *, today: date | None = No
         feeds: a desk's own feeds; None for the workspace's.
         today: the UTC day that is still running, and not reported yet.
     """
-    from mmlib.ops.day import days_with_feeds
+    from mmlib.ops.days import days_with_feeds
 
     today = today or datetime.now(UTC).date()
     due = {day for day in days_with_feeds(feeds or ws / FEEDS) if day < today} | {today - timedelta(days=1)}

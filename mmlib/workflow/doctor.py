@@ -134,10 +134,11 @@ def _configuration(ws: Path) -> tuple[bool, str]:
 
 
 def _kernel_cache() -> tuple[bool, str]:
-    from mmlib.core import _jit, kernelcache
+    from mmlib.core.kernelhome import kernel_directory
 
-    place = kernelcache.DIRECTORY
-    return bool(place), f"{place or 'no writable directory'}; jit {'off' if _jit.JIT_DISABLED else 'on'}"
+    place = os.environ.get("NUMBA_CACHE_DIR") or kernel_directory()
+    compiled = "off" if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0") else "on"
+    return bool(place), f"{place or 'no writable directory'}; jit {compiled}"
 
 
 def _jupyter_kernel() -> Found:
@@ -158,7 +159,7 @@ def _jupyter_kernel() -> Found:
 
 def _decoded_cache() -> Found:
     """Where decoded recordings are kept, and how much there is."""
-    from mmlib.market.cache import cache_home
+    from mmlib.market.cachehome import cache_home
 
     home = cache_home()
     size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) if home.is_dir() else 0

@@ -7,17 +7,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, inside
-from mmlib.feeds.check import FeedCheck, FileCheck, check_feeds
-from mmlib.feeds.importing import Imported, import_files
 from mmlib.feeds.progress import Progress
 from mmlib.feeds.schema import KINDS, Kind, schema
 from mmlib.feeds.schema import schema_text as shipped_schema
 from mmlib.workflow.mappings import find_mapping, load_mapping
 from mmlib.workflow.params import check_range
 from mmlib.workflow.times import utc_datetime
+
+if TYPE_CHECKING:  # they bring numba, which whoever asks for a schema can do without
+    from mmlib.feeds.check import FeedCheck, FileCheck
+    from mmlib.feeds.importing import Imported
 
 _WIDTH = 1000  # the table takes what it needs
 _COLUMNS = (
@@ -52,6 +54,8 @@ def check(directory: Path, from_ts: str = "", to_ts: str = "", progress: Progres
             f"{directory}: no such directory; expected one with pipeline_ticks_*.jsonl and fills_*.jsonl"
         )
     first, last = check_range(from_ts, to_ts, ("--from", "--to"))
+    from mmlib.feeds.check import check_feeds
+
     found = check_feeds(directory, utc_datetime(first), utc_datetime(last), progress)
     return Told(_check_text(found), found.to_dict(), 0 if found.clean else 1)
 
@@ -67,6 +71,8 @@ def bring(
     path = find_mapping(ws, mapping)
     rules, sha256 = load_mapping(path)
     place = inside(ws, "artifacts/quarantine/import")
+    from mmlib.feeds.importing import import_files
+
     done = import_files(
         files, rules, output, name=path.name, sha256=sha256, quarantine_dir=place, progress=progress
     )

@@ -163,15 +163,11 @@ def day_facts(ws: Path) -> dict[str, str]:
 
 def fired_last(ws: Path) -> set[str]:
     """Gates of the criteria that fired on the last day with a daily report; empty without one."""
-    from mmlib._io import UserError
-    from mmlib.ops.facts import read_figures
+    from mmlib.ops.facts import read_words
     from mmlib.workflow.catchup import REPORTS
 
     paths = sorted((ws / REPORTS).glob("????-??-??.json"))
-    try:
-        found = read_figures(paths[-1]) if paths else None
-    except UserError:
-        return set()
+    found = read_words(paths[-1]) if paths else None
     return {str(row.get("gate", "")) for row in found.fired} if found else set()
 
 

@@ -16,8 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmlib import __version__
-from mmlib._io import UserError, write_atomic
-from mmlib.ops.facts import read_figures
+from mmlib._io import write_atomic
+from mmlib.ops.facts import read_words
 from mmlib.workflow.contents import Page, linked, report_pages, step_line, step_pages
 from mmlib.workflow.history import past_runs
 from mmlib.workflow.runs import runs_dir
@@ -119,11 +119,8 @@ def _health(page: Page) -> str:
     """The health of a day, from the figures beside its report; empty where there are none."""
     if not page.day or page.source is None:
         return ""
-    try:
-        figures = read_figures(page.source.with_suffix(".json"))
-    except UserError:
-        return ""
-    return figures.health if figures else ""
+    words = read_words(page.source.with_suffix(".json"))
+    return words.health if words else ""
 
 
 def _page(page: Page, nav: Sequence[tuple[str, str]], assets: str) -> str:

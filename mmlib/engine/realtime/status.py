@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmlib.core.histogram import Histogram
-from mmlib.engine.realtime.loop import LiveLoop
+if TYPE_CHECKING:  # both bring numba, and `watch` asks for no more than the name of the file
+    from mmlib.core.histogram import Histogram
+    from mmlib.engine.realtime.loop import LiveLoop
 
 SUFFIX = ".session.json"
 _RECENT = 5
@@ -25,14 +26,17 @@ class StatusFile:
     """
 
     def __init__(self, path: Path, gates: Any = None) -> None:
+        from mmlib.core.histogram import Histogram
+
         self.path = path
+        self._new = Histogram
         self._gates = gates
         self._ticks: dict[str, Histogram] = {}
         self._last: dict[str, dict[str, Any]] = {}
 
     def on_tick(self, symbol: str, rows: np.ndarray, errors: dict[str, int]) -> None:
         """See `loop.Observer`."""
-        histogram = self._ticks.setdefault(symbol, Histogram())
+        histogram = self._ticks.setdefault(symbol, self._new())
         histogram.add(rows["tick_total_ms"][:1])
         row = rows[0]
         self._last[symbol] = {
