@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from mmlib.config.load import shipped_dir
 from mmlib.gates.evaluate import find_runs
 from mmlib.gates.spec import GateBook, load_gates
+from mmlib.rollout.budget import HARM
+from mmlib.rollout.experiment import effect_frame
 from mmlib.rollout.monitor import SLIPPAGE, SafetyMonitor, watch
 from mmlib.rollout.safety import harm_series
+from mmlib.rollout.synthetic import as_sums
 from tests.test_rollout_stage import START
 
 MINUTE = 60_000_000_000
@@ -72,12 +75,12 @@ def test_symbols_do_not_add_up() -> None:
 def test_another_configuration_resets_all_counters() -> None:
     watcher = monitor()
     for hour in range(12):
-        watcher.close_bucket({SLIPPAGE: 1.0 + 0.01 * (hour % 3)})
+        watcher.close_bucket({SLIPPAGE: (0.0, 1.0, 1e-4 + 1e-6 * (hour % 3), 1.0)})
     for k in range(9):
         watcher.update(k * MINUTE, taker(12.0))
     assert not watcher.configure("one")
     assert watcher.configure("two")
-    assert watcher.close_bucket({SLIPPAGE: 1.0}) == {SLIPPAGE: -np.inf}, (
+    assert watcher.close_bucket({SLIPPAGE: (0.0, 1.0, 1e-4, 1.0)}) == {SLIPPAGE: -np.inf}, (
         "the buckets of the old configuration are forgotten"
     )
     for k in range(9, 19):
@@ -91,15 +94,15 @@ def test_another_configuration_resets_all_counters() -> None:
 def test_harm_is_what_the_offline_series_says(seed: int) -> None:
     rng = np.random.default_rng(seed)
     hours = START + pd.to_timedelta(np.arange(24), unit="h")
-    from mmlib.rollout.experiment import effect
-
-    slippage = effect(pd.DataFrame({"bucket": hours, "d": rng.normal(0.7, 1.0, 24)}), "d", 24)
+    sums = as_sums(rng.normal(1.2, 1.0, 24))
+    slippage = effect_frame(hours, sums, HARM, 24, 1e4)
+    closing = {SLIPPAGE: pd.DataFrame({"bucket": hours, **{str(k): row for k, row in enumerate(sums)}})}
     minutes = pd.Series(START + pd.to_timedelta(np.arange(24 * 60), unit="min"))
     gate = next(g for g in BOOK.step("ab_10") if g.metric == SLIPPAGE)
     runs, _ = find_runs(gate, *harm_series(slippage, minutes, 3600)["all symbols"])
     first = next((run for run in runs if run.fired_ns is not None), None)
     nothing = dict.fromkeys(("taker_share_pct", "tick_p95_regression_pct", "deadline_miss_pct"), np.nan)
-    found = watch(monitor(), pd.DataFrame({"ts": minutes, "symbol": "X", **nothing}), {SLIPPAGE: slippage})
+    found = watch(monitor(), pd.DataFrame({"ts": minutes, "symbol": "X", **nothing}), closing)
     assert (found is None) == (first is None)
     if found is not None and first is not None:
         assert found.fired_ns == first.fired_ns

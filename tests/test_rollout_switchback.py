@@ -9,12 +9,12 @@ import pytest
 from mmlib.config.load import shipped_dir
 from mmlib.dtypes import Status
 from mmlib.gates.spec import GateBook, load_gates
-from mmlib.inference.student import t_sequence
 from mmlib.metrics.latency import minute_series
 from mmlib.rollout import stage
 from mmlib.rollout.assign import assign_units, schedule, unit_hash
+from mmlib.rollout.budget import GAIN
 from mmlib.rollout.estimate import beside, experiment_of
-from mmlib.rollout.experiment import Experiment
+from mmlib.rollout.experiment import Experiment, bounded
 from mmlib.rollout.safety import timeline
 from mmlib.rollout.switchback import Design, is_paired, switchback_experiment, unit_money
 
@@ -108,19 +108,14 @@ def test_units_are_hours_after_their_washout_with_one_inventory() -> None:
     assert money.merge(due, on=["symbol", "bucket", "arm"]).shape[0] == 12
 
 
-def test_the_estimate_is_the_weighted_difference_from_the_symbols_past() -> None:
+def test_the_estimate_is_each_arms_result_over_what_it_traded_in_its_own_hours() -> None:
     design = Design(50, 1)
     ticks, fills = desk(8, design)
     found = switchback_experiment(ticks, fills, design, planned_buckets=8)
-    units = unit_money(ticks, fills).sort_values("bucket")
-    for symbol in ("X", "Y"):
-        y = units[units["symbol"] == symbol].reset_index(drop=True)
-        for k in range(1, 8):
-            weight = 2.0 if y["arm"][k] == "B" else -2.0
-            want = (y["net_bps"][k] - y["net_bps"][:k].mean()) * weight
-            got = found.pairs[(found.pairs["symbol"] == symbol) & (found.pairs["bucket"] == y["bucket"][k])]
-            assert float(got["delta_net_bps"].iloc[0]) == pytest.approx(want)
-    assert found.buckets == 7
+    units = unit_money(ticks, fills)
+    pooled = {arm: part["pnl"].sum() / part["notional"].sum() * 1e4 for arm, part in units.groupby("arm")}
+    assert found.net["mean"].iloc[-1] == pytest.approx(pooled["B"] - pooled["A"])
+    assert found.buckets == 8
     assert not found.paired
     assert "switchback" in found.estimator
     assert "5 min" in found.estimator
@@ -130,14 +125,16 @@ def test_the_estimate_is_the_weighted_difference_from_the_symbols_past() -> None
 def test_it_is_right_on_average_over_schedules_and_keeps_its_level(pct: int) -> None:
     """Over a thousand schedules of the same hours: the mean estimate is the effect, bounds are rarely ever wrong."""
     rng = np.random.default_rng(5)
-    level, hours, share = rng.normal(0, 1, 72), 72, pct / 100
+    level, traded, hours, share = rng.normal(0, 1, 72), rng.lognormal(0, 0.5, 72), 72, pct / 100
     arms = np.array([[unit_hash(s, "X", k) < share for k in range(hours)] for s in range(1000)])
-    y = level + rng.normal(0, 0.5, (1000, hours)) + 0.4 * arms
-    past = np.cumsum(y, axis=1)[:, :-1] / np.arange(1, hours)
-    z = (y[:, 1:] - past) * np.where(arms[:, 1:], 1 / share, -1 / (1 - share))
-    assert z.mean() == pytest.approx(0.4, abs=4 * z.mean(axis=1).std() / np.sqrt(1000))
-    lower = t_sequence(z, planned_n=hours, side="lower", min_n=6).lower
-    assert (lower > 0.4).any(axis=1).mean() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+    y = (level + rng.normal(0, 0.5, (1000, hours)) + 0.4 * arms) * traded
+    sums = np.stack(
+        [np.where(arms == b, one, 0.0) for b in (False, True) for one in (y / 1e4, traded + 0 * y)]
+    )
+    found = bounded(sums, GAIN, hours)
+    some = arms.sum(axis=1) >= 3
+    assert found.mean[some, -1].mean() == pytest.approx(0.4, abs=0.03)
+    assert (found.lower > 0.4).any(axis=1).mean() < 0.05
 
 
 def test_a_large_effect_is_found_and_harm_rolls_back(book: GateBook) -> None:
@@ -156,12 +153,12 @@ def test_a_large_effect_is_found_and_harm_rolls_back(book: GateBook) -> None:
     assert np.exp(slow.latency["mean"].iloc[-1]) == pytest.approx(2.0, rel=0.2)
 
 
-def test_the_adjusted_estimate_stands_beside() -> None:
+def test_other_methods_stand_beside() -> None:
     design = Design(50, 1)
     found = experiment_of(*desk(48, design), planned_s=48 * 3600, design=design)
     methods = beside(found)["method"].tolist()
-    assert methods[-1] == "t, adjusted by the hour before (CUPED)"
-    assert len(methods) == 5
+    assert methods[0] == "pooled, decides"
+    assert methods[-1] == "mean of hourly ratios, t"
     empty = experiment_of(*(f.iloc[:0] for f in desk(2, design)), planned_s=3600, design=design)
     assert not len(beside(empty))
 

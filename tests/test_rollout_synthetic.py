@@ -34,27 +34,29 @@ def test_a_drawn_stage_is_judged_by_the_minutes_that_a_real_one_would_have(book:
     """The harm a drawn stage's gate reads is, minute by minute, ``safety.harm_series`` of its hours."""
     import pandas as pd
 
-    from mmlib.rollout.experiment import effect
+    from mmlib.rollout.budget import HARM
+    from mmlib.rollout.experiment import effect_frame
+    from mmlib.rollout.synthetic import as_sums
 
     x = minutes_of(6, 24, 0.8, np.random.default_rng(3)) + 0.4
     outcomes = judge_minutes(book, x, x)
     minutes = pd.Series(START + pd.to_timedelta(np.arange(24 * 60), unit="min"))
     for k in range(6):
         hours = START + pd.to_timedelta(np.arange(24), unit="h")
-        pairs = pd.DataFrame({"bucket": hours, "delta": x[k].reshape(24, 60).mean(axis=1)})
-        ts, values = harm_series(effect(pairs, "delta", 24), minutes, 3600)["all symbols"]
+        sums = as_sums(x[k].reshape(24, 60).mean(axis=1))
+        ts, values = harm_series(effect_frame(hours, sums, HARM, 24, 1e4), minutes, 3600)["all symbols"]
         status = evaluate_series(book["ab.safety.slippage"], ts, values).status
         assert outcomes.rollback[k] == (status is Status.FAIL)
 
 
 def test_errors_stay_below_their_level_and_effects_are_found(book: dict[str, Gate]) -> None:
     null = draw_stages(book, stages=300, hours=24, phi=0.6, seed=1)
-    assert null.rollback.mean() <= 0.06
+    assert null.rollback.mean() <= 0.05 / 3
     assert null.promote_at_any_look.mean() <= 0.05
     assert null.literal_rollback.mean() > 0.95, "the literal rule fires in nearly every day without an effect"
     assert null.literal_promote.mean() > 0.1
     real = draw_stages(book, stages=100, hours=72, phi=0.0, seed=1, net_bps=0.5, slippage_bps=0.5)
-    assert real.promote.mean() > 0.8
+    assert real.promote.mean() > 0.75
     assert real.rollback.mean() > 0.85
     assert not draw_stages(
         book, stages=100, hours=72, phi=0.0, seed=1, net_bps=-0.5

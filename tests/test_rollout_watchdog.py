@@ -22,7 +22,7 @@ from mmlib.metrics.grid import utc
 from mmlib.metrics.latency import minute_series
 from mmlib.metrics.money import bucket_money
 from mmlib.rollout.experiment import paired_experiment
-from mmlib.rollout.monitor import SLIPPAGE, SafetyMonitor, watch
+from mmlib.rollout.monitor import SLIPPAGE, SafetyMonitor, closing_sums, watch
 from mmlib.rollout.safety import timeline
 from mmlib.rollout.watchdog import StageWatch, control_for_both, fill_frame, tick_frame
 
@@ -91,7 +91,7 @@ def test_it_stops_a_running_session_where_the_evaluation_of_its_feeds_does(ws: P
     floor_ms = load_gates(ws).get("ab.safety.tick_p95").floor_ms
     found = paired_experiment(bucket_money(t, f, 3600), planned_buckets=24)
     safety = timeline(minute_series(t, f), t, floor_ms=floor_ms)
-    offline = watch(SafetyMonitor(gates, 24), safety, found.harm)
+    offline = watch(SafetyMonitor(gates, 24), safety, closing_sums(found))
     seen = dog.monitor.violation
     assert not session.ledger.recent
     last = safety[safety["ts"] == utc(np.array([START_NS + 80 * 60 * S]))[0]]
@@ -119,12 +119,12 @@ def test_hours_are_closed_with_the_slippage_that_the_experiment_has(ws: Path) ->
     dog = StageWatch(
         ws, load_gates(ws).step("ab_10"), stage="ab_10", config=config, planned_s=86400, evidence=""
     )
-    closed: list[float] = []
+    closed: list[list[float]] = []
     dog.monitor.close_bucket = lambda effects: closed.append(*effects.values()) or {}  # type: ignore[assignment,func-returns-value]
     for hour in (1, 2, 3):
         dog.look(START_NS + hour * 3600 * S, own, theirs)
     found = paired_experiment(bucket_money(tick_frame(own), fill_frame(theirs), 3600), planned_buckets=3)
-    np.testing.assert_allclose(closed, found.slippage["delta"].iloc[:3])
+    np.testing.assert_allclose(closed, closing_sums(found)[SLIPPAGE].iloc[:3, 1:])
 
 
 def test_the_control_for_both_quotes_alike() -> None:
@@ -168,7 +168,7 @@ def test_a_configuration_changed_under_way_resets_the_counters(ws: Path) -> None
     session = Running()
     session.plan = SimpleNamespace(config=config, header={"grade": "simulated"})  # type: ignore[attr-defined]
     before = dog.monitor.config_sha256
-    dog.monitor.close_bucket({SLIPPAGE: 1.0})
+    dog.monitor.close_bucket({SLIPPAGE: (0.0, 1.0, 1e-4, 1.0)})
     dog.on_second(session, START_NS)
     assert dog.monitor.config_sha256 == before
     session.plan.config = control_for_both(config)  # type: ignore[attr-defined]

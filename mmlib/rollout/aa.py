@@ -18,7 +18,7 @@ from mmlib.gates.spec import Gate, GateBook
 from mmlib.gates.sustained import fires
 from mmlib.inference.rates import binomial_rate, rate_of
 from mmlib.metrics.money import bucket_money
-from mmlib.rollout.experiment import Experiment
+from mmlib.rollout.experiment import WIDE, Experiment, effect_sums
 from mmlib.rollout.synthetic import (
     HOUR,
     PHIS,
@@ -104,15 +104,18 @@ def relabelled(
     swapped = coin[:, np.arange(size) // HOUR]
     for _, part in minutes.groupby("symbol", observed=True):
         literal |= fires(guard, ts, _slippage(part, start, size, swapped))
-    bucket = _minute(experiment.slippage["bucket"], start) // HOUR
-    sign = np.where(coin[:, bucket], -1.0, 1.0)
+    by_hour = experiment.pairs.groupby("bucket", observed=True)[list(WIDE)].sum().sort_index()
+    bucket = _minute(pd.Series(by_hour.index), start) // HOUR
     known = np.searchsorted((bucket + 1) * HOUR, np.arange(size), side="right") - 1
-    slippage, net = (
-        sign * frame["delta"].to_numpy(np.float64) for frame in (experiment.slippage, experiment.net)
-    )
+    slippage, net = (_tossed(effect_sums(by_hour, kind), coin[:, bucket]) for kind in ("slippage", "net"))
     planned = experiment.planned_buckets
     harm = fires(guard, ts, harm_known(slippage, planned, known))
     return Outcomes(harm, literal, *acceptance(gates["ab.accept.net"], net, planned))
+
+
+def _tossed(sums: np.ndarray, coin: np.ndarray) -> np.ndarray:
+    """``float64[4, draws, n]``: the two arms of an hour swapped where ``bool[draws, n]`` says so."""
+    return np.where(coin, sums[[2, 3, 0, 1]][:, None, :], sums[:, None, :])
 
 
 def _minute(times: pd.Series, start: pd.Timestamp) -> np.ndarray:

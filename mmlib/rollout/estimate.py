@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
-from mmlib.inference.covariate import cuped
 from mmlib.inference.sensitivity import Sensitivity, block_bootstrap, hac
 from mmlib.inference.sequence import confidence_sequence
 from mmlib.inference.student import t_sequence
 from mmlib.metrics.money import bucket_money
+from mmlib.rollout.budget import GAIN
 from mmlib.rollout.damage import feed_problems
-from mmlib.rollout.experiment import ALPHA, MIN_BUCKETS, Experiment, paired_experiment
+from mmlib.rollout.experiment import Experiment, paired_experiment
 from mmlib.rollout.safety import BUCKET_S
 from mmlib.rollout.switchback import Design, is_paired, switchback_experiment
 
@@ -37,28 +38,32 @@ def experiment_of(
 def beside(experiment: Experiment, seed: int = 0) -> pd.DataFrame:
     """The effect on net by other methods, which decide nothing: method, mean, lower, upper [bps], setting.
 
-    The first row decides. Sequences hold at every look, each bound at 95 %; the two after them hold at one look, fixed
-    beforehand. The adjusted row is there when units have an hour before them that the treatment could not touch.
+    The first row decides. Sequences hold at every look, each bound at 95 %; Newey-West and the bootstrap hold at one look,
+    fixed beforehand. The last row is another question: the mean of hourly ratios, which rewards quoting little.
     """
-    x = experiment.net["delta"].to_numpy(dtype="float64")
-    planned = experiment.planned_buckets
+    x = experiment.net["contribution"].to_numpy(dtype="float64")
+    planned, alpha = experiment.planned_buckets, GAIN.alpha
     rows = []
     if len(x):
         last = experiment.net.iloc[-1]
-        rows.append(Sensitivity("anytime-valid t, decides", last["mean"], last["lower"], last["upper"], ""))
+        rows.append(
+            Sensitivity("pooled, decides", last["mean"], last["lower"], last["upper"], "robust bounds")
+        )
+        rows.append(_both("anytime-valid t", x, planned))
         below, above = (
-            confidence_sequence(x, planned_n=planned, alpha=ALPHA, side=side) for side in ("lower", "upper")
+            confidence_sequence(x, planned_n=planned, alpha=alpha, side=side) for side in ("lower", "upper")
         )
         setting = f"ρ = {below.rho:.3f}"
         rows.append(Sensitivity("asymptotic sequence", *below.last[:2], above.last[2], setting))
-        rows += [hac(x, alpha=2 * ALPHA), block_bootstrap(x, alpha=2 * ALPHA, seed=seed)]
-    if "before" in experiment.net and (made := cuped(x, experiment.net["before"].to_numpy(), expected=0.0)):
-        below, above = (
-            t_sequence(made.values, planned_n=planned, alpha=ALPHA, side=side, min_n=MIN_BUCKETS)
-            for side in ("lower", "upper")
-        )
-        setting = f"variance {100 * made.reduction:.0f} % less"
-        rows.append(
-            Sensitivity("t, adjusted by the hour before (CUPED)", *below.last[:2], above.last[2], setting)
-        )
+        rows += [hac(x, alpha=2 * alpha), block_bootstrap(x, alpha=2 * alpha, seed=seed)]
+        hourly = experiment.net["delta"].to_numpy(dtype="float64")
+        rows.append(_both("mean of hourly ratios, t", hourly, planned))
     return pd.DataFrame([vars(row) for row in rows], columns=["method", "mean", "lower", "upper", "setting"])
+
+
+def _both(name: str, x: np.ndarray, planned: int) -> Sensitivity:
+    below, above = (
+        t_sequence(x, planned_n=planned, alpha=GAIN.alpha, side=side, min_n=GAIN.min_n)
+        for side in ("lower", "upper")
+    )
+    return Sensitivity(name, *below.last[:2], above.last[2], "independent hours")

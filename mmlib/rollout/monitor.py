@@ -6,7 +6,7 @@ says is what ``gates.sustained.evaluate_series`` finds on the same points; both 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ import pandas as pd
 from mmlib.gates.rules import iso, worst_of
 from mmlib.gates.spec import Gate
 from mmlib.gates.sustained import Monitor
-from mmlib.inference.student import t_sequence
-from mmlib.rollout.experiment import ALPHA, MIN_BUCKETS
+from mmlib.rollout.budget import HARM
+from mmlib.rollout.experiment import WIDE, Experiment, bounded, effect_sums
 from mmlib.rollout.safety import BUCKET_S
 
 SLIPPAGE = "delta_slippage_bps"
@@ -71,7 +71,7 @@ class SafetyMonitor:
         """Forget everything: counters, worst values, buckets, the violation."""
         self._watches: dict[tuple[str, str], Monitor] = {}
         self._worst: dict[tuple[str, str], float] = {}
-        self._buckets: dict[str, list[float]] = {}
+        self._buckets: dict[str, list[tuple[float, ...]]] = {}
         self._harm: dict[str, float] = {}
         self.violation: Violation | None = None
 
@@ -83,22 +83,17 @@ class SafetyMonitor:
         self.reset()
         return True
 
-    def close_bucket(self, effects: Mapping[str, float]) -> dict[str, float]:
-        """Take a bucket that is complete: metric -> effect of B over A, as it enters the sequence.
+    def close_bucket(self, sums: Mapping[str, Sequence[float]]) -> dict[str, float]:
+        """Take an hour that is complete: metric -> numerator and denominator of A, then of B (``experiment.effect_sums``).
 
-        Slippage is in bps; the tick's p95 is the logarithm of the ratio, its bound comes back in percent. Returns the lower
-        bounds now; the gates of these metrics read them from here on.
+        Of the tick's p95 it is the logarithm of the ratio, over one; its bound comes back in percent. Returns the lower bounds
+        now; the gates of these metrics read them from here on.
         """
-        for metric, value in effects.items():
-            self._buckets.setdefault(metric, []).append(value)
-            bounds = t_sequence(
-                np.array(self._buckets[metric]),
-                planned_n=self.planned_buckets,
-                alpha=ALPHA,
-                side="lower",
-                min_n=MIN_BUCKETS,
-            )
-            lower = float(bounds.lower[-1])
+        for metric, values in sums.items():
+            self._buckets.setdefault(metric, []).append(tuple(values))
+            scale = 1e4 if metric == SLIPPAGE else 1.0
+            hours = np.array(self._buckets[metric], np.float64).T
+            lower = float(bounded(hours, HARM, self.planned_buckets, scale).lower[-1])
             self._harm[metric] = lower if metric == SLIPPAGE else float(np.expm1(lower) * 100.0)
         return dict(self._harm)
 
@@ -142,19 +137,37 @@ class SafetyMonitor:
             )
 
 
-def watch(monitor: SafetyMonitor, safety: pd.DataFrame, harm: Mapping[str, pd.DataFrame]) -> Violation | None:
+def closing_sums(experiment: Experiment) -> dict[str, pd.DataFrame]:
+    """What each closed hour tells the monitor, by the gate's metric: bucket, then ``experiment.effect_sums``."""
+    by_hour = experiment.pairs.groupby("bucket", observed=True)[list(WIDE)].sum().sort_index()
+    found = {SLIPPAGE: _sums_frame(by_hour.index, effect_sums(by_hour, "slippage"))}
+    if experiment.latency is not None:
+        values = experiment.latency["contribution"].to_numpy(np.float64)
+        zero, one = np.zeros(len(values)), np.ones(len(values))
+        found["tick_p95_regression_pct"] = _sums_frame(
+            experiment.latency["bucket"], np.stack([zero, one, values, one])
+        )
+    return found
+
+
+def _sums_frame(buckets: Any, sums: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"bucket": buckets, **{str(k): row for k, row in enumerate(sums)}})
+
+
+def watch(
+    monitor: SafetyMonitor, safety: pd.DataFrame, closing: Mapping[str, pd.DataFrame]
+) -> Violation | None:
     """Feed a stage's timeline to the monitor as time passed it by; the first violation, or None.
 
     Args:
         safety: ``safety.timeline``.
-        harm: ``Experiment.harm``: by metric, the effect by bucket, columns bucket and delta.
+        closing: ``closing_sums``.
     """
-    metrics = [gate.metric for gate in monitor.gates if gate.metric not in harm]
-    waiting: dict[pd.Timestamp, dict[str, float]] = {}
-    for metric, frame in harm.items():
-        complete = frame["bucket"] + pd.Timedelta(seconds=BUCKET_S)
-        for at, delta in zip(complete, frame["delta"], strict=True):
-            waiting.setdefault(at, {})[metric] = float(delta)
+    metrics = [gate.metric for gate in monitor.gates if gate.metric not in closing]
+    waiting: dict[pd.Timestamp, dict[str, tuple[float, ...]]] = {}
+    for metric, frame in closing.items():
+        for at, *sums in frame.itertuples(index=False, name=None):
+            waiting.setdefault(at + pd.Timedelta(seconds=BUCKET_S), {})[metric] = tuple(map(float, sums))
     due = sorted(waiting)
     rows = safety.sort_values("ts", kind="stable")
     ts = pd.DatetimeIndex(rows["ts"]).as_unit("ns").asi8

@@ -19,9 +19,10 @@ from mmlib.gates.evaluate import (
 from mmlib.gates.result import GateResult, make
 from mmlib.gates.spec import Gate, GateBook
 from mmlib.inference.power import minimum_effect, needed_n
+from mmlib.rollout.budget import GAIN
 from mmlib.rollout.damage import worst
-from mmlib.rollout.experiment import ALPHA, Experiment
-from mmlib.rollout.monitor import SafetyMonitor, Violation, watch
+from mmlib.rollout.experiment import Experiment
+from mmlib.rollout.monitor import SafetyMonitor, Violation, closing_sums, watch
 from mmlib.rollout.safety import BUCKET_S, harm_series, series
 
 ORDER = {10: 0, 50: 1, 100: 2}
@@ -76,7 +77,8 @@ def judge(
     results = (*guards, *accept)
     hours = hours_needed(experiment, book["ab.accept.net"].limit)
     action, sentence = _action(guards, results, experiment, hours, span_s / 3600.0)
-    watched = watch(SafetyMonitor(book.values(), experiment.planned_buckets), safety, experiment.harm)
+    monitor = SafetyMonitor(book.values(), experiment.planned_buckets)
+    watched = watch(monitor, safety, closing_sums(experiment))
     return StageVerdict(action, sentence, results, literal, hours, detectable(experiment), watched)
 
 
@@ -98,7 +100,7 @@ def _safety(
             gate = gate.model_copy(update={"warmup_s": max(gate.warmup_s, 2.0 * BUCKET_S)})
         result = evaluate_grouped(gate, groups, span_s=span_s, evidence=evidence, planned_span_s=planned_s)
         if gate.metric in experiment.harm and result.value is not None:
-            note = "value is the one-sided lower 95 % bound of B - A; the literal rule stands beside"
+            note = "value is the lower bound of B - A at the rollout's error budget; the literal rule stands beside"
             result = replace(result, reason="; ".join(p for p in (result.reason, note) if p))
         results.append(result)
     return results
@@ -212,7 +214,7 @@ def hours_needed(experiment: Experiment, target: float) -> float | None:
     if not last["mean"] >= target or last["lower"] > 0:
         return None
     planned = experiment.planned_buckets
-    total = needed_n(float(last["mean"]), float(last["std"]), bound=0.0, planned_n=planned, alpha=ALPHA)
+    total = needed_n(float(last["mean"]), float(last["std"]), bound=0.0, planned_n=planned, alpha=GAIN.alpha)
     return None if total is None else max(total - experiment.buckets, 0) * BUCKET_S / 3600.0
 
 
@@ -221,7 +223,7 @@ def detectable(experiment: Experiment) -> float | None:
     if not experiment.buckets:
         return None
     planned = experiment.planned_buckets
-    return minimum_effect(float(experiment.net["std"].iloc[-1]), planned, planned_n=planned, alpha=ALPHA)
+    return minimum_effect(float(experiment.net["std"].iloc[-1]), planned, planned_n=planned, alpha=GAIN.alpha)
 
 
 def _action(

@@ -1,11 +1,13 @@
 """The switchback: one arm at a time, alternating by (symbol, hour), as a desk runs it on its own account.
 
 The first minutes of each hour are washed out: quotes and inventory of the arm before are still in the market. What is left
-of an hour is one outcome Y of one arm. With p the planned share of B and m the mean of the symbol's hours so far, both
-arms together (known before the hour), ``z = (Y - m) (1{B}/p - 1{A}/(1-p))`` has the effect as its expectation under random
-assignment, whatever the market does: the augmented inverse-probability estimator. Its mean over symbols is the value of a
-bucket, so the sequences of the paired experiment serve here as well. Inventory held over from the other arm after the
-wash-out counts for the arm that holds it.
+of an hour counts for the arm that ran: result over traded notional, each summed over the arm's own hours and all symbols, and
+an hour of one arm contributes nothing to the other. Under random assignment that is the effect, whatever the market does (a
+ratio estimator in both arms), and the sequences of the paired experiment serve here as well. Inventory held over from the other
+arm after the wash-out counts for the arm that holds it.
+
+The tick's p95 has no sums: with p the planned share of B and m the mean of the symbol's hours so far, both arms together,
+``z = (Y - m) (1{B}/p - 1{A}/(1-p))`` has the effect on its logarithm as its expectation (augmented inverse probabilities).
 
 Sources: Bojinov, Simchi-Levi, Zhao, "Design and analysis of switchback experiments", Management Science 2023 (carry-over and
 burn-in); Waudby-Smith et al. (2024), section 3 (sequential augmented estimators).
@@ -24,8 +26,9 @@ from mmlib.dtypes import Status
 from mmlib.inference.srm import srm_p_value
 from mmlib.metrics.money import MIN_PRICED_PCT, bucket_money
 from mmlib.rollout.assign import assign_units
+from mmlib.rollout.budget import HARM
 from mmlib.rollout.damage import Problem, money_problems
-from mmlib.rollout.experiment import MIN_COVERAGE, Experiment, effect
+from mmlib.rollout.experiment import MIN_COVERAGE, SUMS, WIDE, Experiment, effect, effect_frame, with_sums
 
 WASHOUT_S = 300
 """Start of each hour that is left out [s]; it divides the hour."""
@@ -50,8 +53,7 @@ class Design:
         """The estimator for the report."""
         return (
             f"switchback: arms alternate by (symbol, hour), {self.rollout_pct} % of them B; the first "
-            f"{self.washout_s / 60:g} min of each hour washed out; each hour less the symbol's mean so far, weighted by the "
-            "inverse of its arm's share"
+            f"{self.washout_s / 60:g} min of each hour washed out; result over traded notional, each arm over its own hours"
         )
 
 
@@ -132,23 +134,21 @@ def switchback_experiment(
     if share >= 1.0:
         text = "at 100 % a switchback has no control; let A go on in shadow beside B"
         found.append(Problem("no control", Status.NO_DATA, text))
-        pairs = _pseudo(good.iloc[:0], 0.5)
-    else:
-        pairs = _pseudo(good, share)
+        good = good.iloc[:0]
+    pairs = _resting(with_sums(good))
     planned = max(planned_buckets, 2)
-    net = effect(pairs, "delta_net_bps", planned)
-    net["before"] = pairs.groupby("bucket", observed=True)["before"].mean().sort_index().to_numpy()
     return Experiment(
         pairs=pairs,
-        net=net,
-        slippage=effect(pairs, "delta_slippage_bps", planned),
+        net=effect(pairs, "net", planned),
+        slippage=effect(pairs, "slippage", planned),
+        money=effect(pairs, "money", planned),
         left_out=_left_out(units, pairs),
         delivered=delivered,
         srm_p=srm_p_value(delivered, {"A": 1.0 - share, "B": share}),
         planned_buckets=planned,
         estimator=design.words,
         paired=False,
-        latency=effect(pairs.dropna(subset="delta_log_p95"), "delta_log_p95", planned),
+        latency=_latency(good, min(share, 0.5) if share >= 1.0 else share, planned),
         problems=tuple(found),
     )
 
@@ -164,23 +164,26 @@ def _unit_p95(ticks: pd.DataFrame, design: Design) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["symbol", "bucket", "log_p95"])
 
 
-def _pseudo(good: pd.DataFrame, share: float) -> pd.DataFrame:
-    """Units with delta_net_bps, delta_slippage_bps (the z of the module) and before, the same of the hour before."""
-    parts = []
-    for _, rows in good.groupby("symbol", observed=True):
-        weight = np.where(rows["arm"] == "B", 1.0 / share, -1.0 / (1.0 - share))
-        values = {}
-        for name in ("net_bps", "slippage_bps", "log_p95"):
-            y = rows[name].to_numpy(np.float64)
-            past = np.concatenate([[np.nan], np.cumsum(y)[:-1] / np.arange(1, len(y))]) if len(y) else y
-            values[f"delta_{name}"] = (y - past) * weight
-            if name == "net_bps":
-                last = np.concatenate([[np.nan], y[:-1]]) if len(y) else y
-                values["before"] = (last - past) * weight
-        parts.append(rows.assign(**values).iloc[1:])  # the first has nothing to be compared with
-    columns = ("delta_net_bps", "delta_slippage_bps", "delta_log_p95", "before")
-    empty = good.assign(**dict.fromkeys(columns, 0.0)).iloc[:0]
-    return pd.concat([empty, *parts], ignore_index=True) if parts else empty.reset_index(drop=True)
+def _resting(good: pd.DataFrame) -> pd.DataFrame:
+    """Units with the sums of both arms, zero of the one that rested."""
+    ran = good["arm"].to_numpy()
+    sums = {f"{name}_{arm}": np.where(ran == arm, good[name], 0.0) for arm in ("A", "B") for name in SUMS}
+    return good.assign(**sums)[["symbol", "bucket", "arm", *WIDE]].reset_index(drop=True)
+
+
+def _latency(good: pd.DataFrame, share: float, planned_buckets: int) -> pd.DataFrame:
+    """Effect on the logarithm of the tick's p95, by hour: the z of the module, its mean over symbols."""
+    parts = [pd.Series(dtype="float64")]
+    for _, rows in good.dropna(subset="log_p95").groupby("symbol", observed=True):
+        y = rows["log_p95"].to_numpy(np.float64)
+        weight = np.where(rows["arm"] == "B", 1.0 / share, -1.0 / (1.0 - share))[1:]
+        past = np.cumsum(y)[:-1] / np.arange(1, len(y))  # the first has nothing to be compared with
+        parts.append(pd.Series((y[1:] - past) * weight, index=pd.DatetimeIndex(rows["bucket"])[1:]))
+    series = pd.concat(parts[1:] or parts)
+    by_hour = series.groupby(level=0).mean().sort_index()
+    zero, one = np.zeros(len(by_hour)), np.ones(len(by_hour))
+    sums = np.stack([zero, one, by_hour.to_numpy(np.float64), one])
+    return effect_frame(by_hour.index, sums, HARM, planned_buckets, 1.0)
 
 
 def schedule_problems(units: pd.DataFrame, design: Design) -> list[Problem]:
@@ -226,6 +229,6 @@ def _left_out(units: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
             "nothing was traded",
             "net is not a number",
         ],
-        default="first hour of its symbol, or slippage unknown",
+        default="slippage unknown",
     )
     return rest[["symbol", "bucket"]].assign(reason=reasons).reset_index(drop=True)

@@ -2,8 +2,8 @@
 
 The process is an AR(1) by minute whose autocorrelation at five minutes, the interval of the dataset, is φ: 0.6 and 0.8
 are what five-minute points of real arms look like (at 0.6 an interval over raw points alarms on half of all stages
-without an effect). Hourly means of it still correlate, by 0.10 and 0.25 from one hour to the next; the sequences over
-hours get no allowance for that. It is scaled so that hourly means have a standard deviation of 1 bps. Net and slippage
+without an effect). Hourly means of it still correlate, by 0.10 and 0.25 from one hour to the next.
+It is scaled so that hourly means have a standard deviation of 1 bps. Net and slippage
 are drawn apart; taker share, deadline misses and ticks are not drawn, their gates take no part.
 """
 
@@ -18,8 +18,9 @@ from mmlib.dtypes import Status
 from mmlib.gates.evaluate import Measurement, evaluate_comparison, violates
 from mmlib.gates.spec import Gate
 from mmlib.gates.sustained import fires
-from mmlib.inference.student import t_sequence
-from mmlib.rollout.experiment import ALPHA, MIN_BUCKETS
+from mmlib.inference.pooled import PooledSequence
+from mmlib.rollout.budget import GAIN, HARM
+from mmlib.rollout.experiment import bounded
 
 HOUR = 60  # minutes
 _LAG = 5  # minutes at which the autocorrelation is φ
@@ -98,49 +99,60 @@ def judge_minutes(book: Mapping[str, Gate], net: np.ndarray, slippage: np.ndarra
     guard = book["ab.safety.slippage"]
     known = np.arange(minutes) // HOUR - 1
     return Outcomes(
-        fires(guard, ts, harm_known(by_hour[1], hours, known)),
+        fires(guard, ts, harm_known(as_sums(by_hour[1]), hours, known)),
         fires(guard, ts, _trailing_mean(slippage)),
-        *acceptance(book["ab.accept.net"], by_hour[0], hours),
+        *acceptance(book["ab.accept.net"], as_sums(by_hour[0]), hours),
     )
 
 
-def harm_known(buckets: np.ndarray, planned: int, known: np.ndarray) -> np.ndarray:
-    """Lower bound on the mean of ``float64[stages, n]`` buckets as it is known at each minute.
+def as_sums(buckets: np.ndarray) -> np.ndarray:
+    """``float64[4, ..., n]`` sums of hours that trade one unit an arm, of which B earns ``buckets`` more."""
+    x = np.asarray(buckets, np.float64)
+    one = np.ones(x.shape)
+    return np.stack([np.zeros(x.shape), one, x / 1e4, one])
+
+
+def harm_known(sums: np.ndarray, planned: int, known: np.ndarray) -> np.ndarray:
+    """Lower bound on the effect of ``float64[4, stages, n]`` sums as it is known at each minute.
 
     Args:
-        buckets: B minus A.
-        planned: length of the stage in buckets.
-        known: ``int64[minutes]``, the last bucket complete by then, negative before the first.
+        sums: of each hour, ``experiment.effect_sums``.
+        planned: length of the stage in hours.
+        known: ``int64[minutes]``, the last hour complete by then, negative before the first.
     """
-    lower = t_sequence(buckets, planned_n=planned, alpha=ALPHA, side="lower", min_n=MIN_BUCKETS).lower
+    lower = bounded(sums, HARM, planned).lower
     return np.where(known >= 0, lower[:, np.maximum(known, 0)], np.nan)
 
 
 def acceptance(
-    gate: Gate, buckets: np.ndarray, planned: int
+    gate: Gate, sums: np.ndarray, planned: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Promoted at the end, at any look; by the point rule at the end, at any full bucket: ``bool[stages]`` each.
+    """Promoted at the end, at any look; by the point rule at the end, at any full hour: ``bool[stages]`` each.
 
     Args:
         gate: the comparison on net.
-        buckets: ``float64[stages, n]``, B minus A.
-        planned: length of the stage in buckets.
+        sums: ``float64[4, stages, n]`` of each hour.
+        planned: length of the stage in hours.
     """
-    below, above = (
-        t_sequence(buckets, planned_n=planned, alpha=ALPHA, side=side, min_n=MIN_BUCKETS)
-        for side in ("lower", "upper")
-    )
-    accepted = np.zeros(buckets.shape, bool)
-    plausible = (below.mean >= gate.limit) & (below.lower > (gate.bound or 0.0))
-    for stage, hour in np.argwhere(plausible):
-        m = Measurement(float(below.mean[stage, hour]), int(hour) + 1, span_s=(int(hour) + 1) * 3600.0)
-        result = evaluate_comparison(
-            gate, m, float(below.lower[stage, hour]), float(above.upper[stage, hour])
-        )
-        accepted[stage, hour] = result.status is Status.PASS
-    point = ~violates(gate, below.mean)
+    found = bounded(sums, GAIN, planned)
+    accepted = accepts(gate, found)
+    point = ~violates(gate, found.mean)
     early, point_early = (np.asarray(marks.any(axis=1)) for marks in (accepted, point))
     return accepted[:, -1], early, point[:, -1], point_early
+
+
+def accepts(gate: Gate, found: PooledSequence) -> np.ndarray:
+    """Where the gate on net passes, ``bool[stages, n]``, as ``evaluate_comparison`` decides it."""
+    accepted = np.zeros(found.mean.shape, bool)
+    plausible = (found.mean >= gate.limit) & (found.lower > (gate.bound or 0.0))
+    plausible[:, : gate.min_n - 1] = False
+    for stage, hour in np.argwhere(plausible):
+        m = Measurement(float(found.mean[stage, hour]), int(hour) + 1, span_s=(int(hour) + 1) * 3600.0)
+        result = evaluate_comparison(
+            gate, m, float(found.lower[stage, hour]), float(found.upper[stage, hour])
+        )
+        accepted[stage, hour] = result.status is Status.PASS
+    return accepted
 
 
 def _trailing_mean(minutes: np.ndarray) -> np.ndarray:

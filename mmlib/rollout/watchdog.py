@@ -26,7 +26,7 @@ from mmlib.metrics.grid import utc
 from mmlib.metrics.latency import minute_series
 from mmlib.metrics.money import bucket_money
 from mmlib.rollout.experiment import paired_experiment
-from mmlib.rollout.monitor import SLIPPAGE, SafetyMonitor, Violation
+from mmlib.rollout.monitor import SafetyMonitor, Violation, closing_sums
 from mmlib.rollout.respond import respond
 from mmlib.rollout.safety import BUCKET_S, timeline
 
@@ -182,9 +182,10 @@ class StageWatch:
         parts = [frame[(frame["ts"] >= start) & (frame["ts"] < end)] for frame in (ticks, fills)]
         if not len(parts[0]):
             return
-        found = paired_experiment(bucket_money(parts[0], parts[1], BUCKET_S), planned_buckets=2).slippage
-        if len(found):
-            self.monitor.close_bucket({SLIPPAGE: float(found["delta"].iloc[-1])})
+        found = paired_experiment(bucket_money(parts[0], parts[1], BUCKET_S), planned_buckets=2)
+        for metric, frame in closing_sums(found).items():
+            for _, *sums in frame.itertuples(index=False, name=None):
+                self.monitor.close_bucket({metric: sums})
 
     def _act(self, session: LiveLoop | Session, violation: Violation) -> None:
         session.reconfigure(control_for_both(self.config), f"{self.stage}: {violation.gate} violated")
