@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ import httpx
 from mmlib.paper.accounts import Account
 from mmlib.paper.setup import Serving, Setup
 
+ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 KEY, SECRET_ENV, SECRET = "K" * 64, "PAPER_TEST_SECRET", "s" * 64
 

@@ -20,6 +20,8 @@ def _run(args: argparse.Namespace) -> int:
     names = [name for group in args.step for name in group]
     keys = [step.key for step in (STEPS if args.all else select_steps(names))]
     shadow = {} if args.shadow_duration is None else {"duration_min": args.shadow_duration}
+    if args.bot:
+        shadow["bot"] = args.bot
     return _execute(args, keys, {"shadow": shadow}, resume=args.resume, go_on=args.resume)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,9 @@ class Measures:
             "errors_per_min": float(whole["errors"]) / minutes,
             "span_min": self.span_s / 60.0,
         }
+        unmeasured = frozenset((self.sidecar or {}).get("unmeasured", ()))
+        for field in unmeasured:
+            values |= {name: np.nan for name in UNMEASURED.get(field, ()) if name in values}
         return {name: self._measured(float(value), n) for name, value in values.items()}
 
     @property
@@ -160,15 +163,16 @@ def measure(
         tick_frame = tick_frame[tick_frame["ts"] < end]
         fill_frame = fill_frame[fill_frame["ts"] < end]
     sidecar = read_sidecar(feeds)
+    unmeasured = frozenset((sidecar or {}).get("unmeasured", ()))
     grade = grade_of(feeds)
     spans = tick_summary(tick_frame, by=("symbol",))["span_s"] if len(tick_frame) else pd.Series([0.0])
     source = _source(sidecar)
     return Measures(
         ticks=tick_frame,
         fills=fill_frame,
-        minutes=minute_series(tick_frame, fill_frame),
+        minutes=_blank(minute_series(tick_frame, fill_frame), unmeasured),
         stages=stage_percentiles(tick_frame),
-        cache=_cache(tick_frame),
+        cache=_blank(_cache(tick_frame), unmeasured),
         money=decompose(tick_frame, fill_frame),
         span_s=float(spans.min()),
         planned_s=planned_s,
@@ -177,6 +181,22 @@ def measure(
         grade=grade,
         evidence=source if source.startswith(str(grade)) else f"{grade}: {source}",
     )
+
+
+UNMEASURED: Mapping[str, tuple[str, ...]] = {
+    "cache_hit": ("hit_ratio",),
+    "used_stale": ("used_stale_pct",),
+    "fetch_md_ms": ("fetch_md_p95_ms",),
+    "breaker_open": ("breaker_open_s",),
+    "guard_level": ("guard_hard_pct",),
+}
+"""Field of the ticks feed -> the metrics that have no value where whoever wrote it could not measure it."""
+
+
+def _blank(frame: pd.DataFrame, unmeasured: Set[str]) -> pd.DataFrame:
+    """The frame without values of what was not measured."""
+    names = [name for field in sorted(unmeasured) for name in UNMEASURED.get(field, ()) if name in frame]
+    return frame.assign(**dict.fromkeys(names, np.nan)) if names else frame
 
 
 def _source(sidecar: Mapping[str, Any] | None) -> str:

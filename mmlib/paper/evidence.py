@@ -6,6 +6,7 @@ What cannot be measured from outside is not made up: the sidecar names it, and i
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +31,10 @@ class Evidence:
     A tick of a bot that is not ours is what it did upon a market message: it ends with the first request about its orders that
     arrives after the message, and is as long as that took.
 
+    Attributes:
+        of_symbol: ticks and fills written, by symbol.
+        memory_mb: by account, resident memory of its bot where the exchange's host started it.
+
     Args:
         directory: where the feeds go.
         deadline_ms: a reaction that took longer missed its deadline.
@@ -46,8 +51,8 @@ class Evidence:
         self._rejects: dict[str, int] = {}
         self._orders: dict[tuple[str, str], IO[str]] = {}
         self._flushed_s = time.monotonic()
-        self.counts = dict.fromkeys(("ticks", "fills", "requests"), 0)
-        self.span_ns: list[int] = []
+        self.of_symbol = {symbol: dict.fromkeys(("ticks", "fills"), 0) for symbol in symbols}
+        self.memory_mb: dict[str, Callable[[], float]] = {}
 
     def fill(self, party: Party, order: Order, trade: Trade, exch_ns: int, mid: float) -> None:
         """See `exchange.Witness.fill`."""
@@ -75,8 +80,7 @@ class Evidence:
         }.items():
             row[name] = value
         self._fills.append((self._symbols.index(order.symbol), row))
-        self.counts["fills"] += 1
-        self._seen(exch_ns)
+        self.of_symbol[order.symbol]["fills"] += 1
 
     def acted(self, party: Party, tape: Tape, received_ns: int, frame_ns: int, reaction_ns: int) -> None:
         """See `exchange.Witness.acted`."""
@@ -87,7 +91,7 @@ class Evidence:
         rejects, before = party.counts.rejects, self._rejects.get(party.name, 0)
         self._rejects[party.name] = rejects
         row = np.zeros(1, TICK)
-        for name in (*(f"{stage}_ms" for stage in STAGES), "cache_age_ms", "rss_mb", "modelled_ms"):
+        for name in (*(f"{stage}_ms" for stage in STAGES), "cache_age_ms", "modelled_ms"):
             row[name] = np.nan
         row["ts_ns"], row["scheduled_ns"] = received_ns, received_ns - reaction_ns
         row["tick_total_ms"] = reaction_ns / 1e6
@@ -97,11 +101,11 @@ class Evidence:
             row["spread_bps"] = 2e4 * (tape.best_ask - tape.best_bid) / (tape.best_ask + tape.best_bid)
         else:
             row["spread_bps"] = np.nan
+        row["rss_mb"] = self.memory_mb.get(party.name, lambda: float("nan"))()
         row["errors"] = rejects - before
         row["arm"] = ARMS.index(party.account.arm)
         self._ticks.append((self._symbols.index(symbol), row))
-        self.counts["ticks"] += 1
-        self._seen(received_ns)
+        self.of_symbol[symbol]["ticks"] += 1
         if time.monotonic() - self._flushed_s > _FLUSH_S:
             self.flush()
 
@@ -115,7 +119,6 @@ class Evidence:
             price = rules.price.text(order.ticks) if order.ticks else ""
             cells[3:] = [_SIDES[order.side], price, rules.qty.text(order.left_lots), order.tif]
         self._file(party.name, order.symbol).write(",".join(cells) + "\n")
-        self.counts["requests"] += 1
 
     def flush(self) -> None:
         """Hand what was gathered to the files."""
@@ -136,9 +139,6 @@ class Evidence:
         for handle in self._orders.values():
             handle.close()
         self._orders.clear()
-
-    def _seen(self, ns: int) -> None:
-        self.span_ns = [min(ns, *self.span_ns), max(ns, *self.span_ns)] if self.span_ns else [ns, ns]
 
     def _file(self, account: str, symbol: str) -> IO[str]:
         handle = self._orders.get((account, symbol))

@@ -30,7 +30,7 @@ class Timeline:
         self.grade: Grade = source.grade
         self.description = source.description
         self.sha256 = source.sha256
-        self.quality = dict(source.quality)
+        self.quality = source.quality
         self.rows_taken = 0
         self._chunks = _exchange_rows(source, source.start_ns if start_ns is None else start_ns)
         self._reader = reader

@@ -87,7 +87,9 @@ def _add_common(parser: argparse.ArgumentParser, *, source: bool = True) -> None
 
 def _add_run(verbs: Any) -> None:
     example = (
-        "finishline run --all --profile demo\n  finishline run --step 1 --step shadow --shadow-duration 30\n"
+        "finishline run --all --profile demo\n"
+        "  finishline run --step shadow --profile demo --shadow-duration 10 --bot touch_quoter\n"
+        "  finishline run --step 1 --step shadow --shadow-duration 30\n"
         "  finishline run --all --profile demo --source recording:btcusdt.gz --symbols BTCUSDT\n\n"
         + _EXIT_CODES
     )
@@ -101,6 +103,12 @@ def _add_run(verbs: Any) -> None:
         default=[],
         metavar="N|NAME",
         help="1-8, or a name such as soak or ab_50",
+    )
+    run.add_argument(
+        "--bot",
+        default="",
+        metavar="BOT",
+        help="shadow a bot of your own on the paper exchange: a name of params/bots, or a command in quotes",
     )
     run.add_argument("--shadow-duration", type=float, metavar="MIN", help="length of the shadow run [min]")
     run.add_argument(

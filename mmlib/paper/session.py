@@ -1,0 +1,246 @@
+"""A session of a bot that is not ours: the paper exchange and the bot run for a while, and leave feeds as any session does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmlib._io import UserError
+from mmlib.config.models import Config
+from mmlib.engine.finished import Session, sidecar_of
+from mmlib.engine.place import claimed, listed, swap
+from mmlib.engine.session import obtain_feeds as obtain_own
+from mmlib.engine.spec import SessionSpec, SymbolRun
+from mmlib.feeds.sidecar import write_sidecar
+from mmlib.market.source import parse_uri
+from mmlib.paper.accounts import Account, Latency, Queue
+from mmlib.paper.bots import Bot, read_bot
+from mmlib.paper.evidence import UNMEASURED
+from mmlib.paper.setup import Serving, Setup, serving
+
+_SECOND_S = 1.0
+CAVEAT = "paper: orders of a bot that is not ours, on the paper exchange"
+
+
+def obtain_feeds(
+    spec: SessionSpec, config: Config, feeds: Path, *, ws: Path, bots: Sequence[str] = (), **given: Any
+) -> Path:
+    """As `engine.session.obtain_feeds`; with ``bots``, a session of those on the paper exchange.
+
+    Args:
+        ws: the workspace; logs of the bots go below it.
+        bots: what `bots.read_bot` takes, one an arm.
+        given: what `engine.session.obtain_feeds` takes beside.
+
+    Raises:
+        UserError: as there, and as `run_bots`.
+    """
+    bots = [one for one in bots if one]
+    if not bots:
+        return obtain_own(spec, config, feeds, **given)
+    return run_bots(spec, config, feeds, ws=ws, bots=bots, quarantine=given.get("quarantine")).feeds
+
+
+def run_bots(
+    spec: SessionSpec,
+    config: Config,
+    feeds: Path,
+    *,
+    ws: Path,
+    bots: Sequence[str],
+    quarantine: Path | None = None,
+    watch: Callable[[Serving], None] | None = None,
+) -> Session:
+    """Serve the market of ``spec`` for its duration while the bots trade there; blocks until the end.
+
+    A bot that ends before its time ends the session; its feeds are whole and say that they are not complete.
+
+    Raises:
+        UserError: the market cannot be served so, a bot cannot be started, or as `place.claimed`.
+    """
+    if parse_uri(spec.uri)[0] not in ("simulated", "recording"):
+        raise UserError(f"--bot: source {spec.uri!r}; expected simulated or recording:PATH")
+    if len(bots) != len(spec.arms):
+        raise UserError(f"--bot: {len(bots)} given; expected one for each of the arms {', '.join(spec.arms)}")
+    files = [read_bot(one, ws) for one in bots]
+    if len({one.venue for one in files}) > 1:
+        raise UserError("--bot: the bots speak to different venues; expected one market for both")
+    with claimed(feeds) as place:
+        accounts = tuple(_account(arm, config) for arm in spec.arms)
+        setup = Setup(
+            market=spec.uri,
+            venue=files[0].venue,
+            symbols=spec.symbols,
+            accounts=accounts,
+            seed=spec.seed,
+            start_ns=spec.start_ns + int(spec.offset_s * 1e9) if spec.uri == "simulated" else None,
+            simulated=config.market.model_dump(mode="json", exclude_none=True),
+            rate_per_s=None,
+            feeds=place,
+            instruments={name: (one.tick_size, one.lot_size) for name, one in config.instruments.items()},
+            latency=config.latency.model_dump(mode="json"),
+            deadline_ms=config.pipeline.deadline_ms,
+            quarantine=quarantine,
+        )
+        logs = ws / "artifacts" / "logs"
+        runner = _Runner(
+            spec,
+            setup,
+            [(one, logs / f"bot_{arm}.log") for one, arm in zip(files, spec.arms, strict=True)],
+            watch,
+        )
+        runner.run()
+        session = Session(spec, feeds, runner.runs, runner.started, _now(), {"stopped_by": runner.stopped_by})
+        orders = {path.name: path.stat().st_size for path in sorted(place.glob("orders_*.csv"))}
+        write_sidecar(
+            place,
+            {
+                **sidecar_of(session, config),
+                "complete": runner.stopped_by in ("duration", "recording"),
+                "refresh_latency": "none: the bot is not ours",
+                "unmeasured": list(UNMEASURED),
+                "paper": {"venue": setup.venue, "bots": runner.facts, "accounts": runner.accounts},
+                "files": listed(place) | orders,
+            },
+        )
+        swap(place, feeds)
+    return session
+
+
+class _Runner:
+    """One session in a thread of its own, so that it works beside a notebook's event loop."""
+
+    def __init__(
+        self,
+        spec: SessionSpec,
+        setup: Setup,
+        files: Sequence[tuple[Any, Path]],
+        watch: Callable[[Serving], None] | None,
+    ) -> None:
+        self.stopped_by = "duration"
+        self.runs: tuple[SymbolRun, ...] = ()
+        self.facts: list[dict[str, Any]] = []
+        self.accounts: dict[str, Any] = {}
+        self.started = _now()
+        self._spec, self._setup, self._files, self._watch = spec, setup, files, watch
+        self._error: BaseException | None = None
+        self._over = threading.Event()
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Run to the end; Ctrl-C asks for a clean one."""
+        thread = threading.Thread(target=self._thread, name="paper session")
+        thread.start()
+        while not self._over.is_set():
+            try:
+                self._over.wait(0.2)  # a join that Ctrl-C interrupts would take the thread for ended
+            except KeyboardInterrupt:
+                self._stop.set()
+        thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _thread(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as exc:  # handed to the caller's thread
+            self._error = exc
+        finally:
+            self._over.set()
+
+    async def _main(self) -> None:
+        began = time.monotonic()
+        async with serving(self._setup) as up:
+            bots = [
+                Bot(file, account, credentials, log)
+                for (file, log), (account, credentials) in zip(self._files, up.accounts, strict=True)
+            ]
+            first_ns = up.exchange.clock.now_ns()
+            watchers = []
+            try:
+                for bot in bots:
+                    await bot.start(up.server.url, self._spec.symbols)
+                    watchers.append(asyncio.create_task(bot.measure()))
+                if up.evidence is not None:
+                    up.evidence.memory_mb = {bot.account.name: partial(_memory, bot) for bot in bots}
+                if self._watch is not None:
+                    self._watch(up)
+                await self._until_the_end(up, bots)
+            finally:
+                for watcher in watchers:
+                    watcher.cancel()
+                for bot in bots:
+                    await bot.end()
+            self.facts = [bot.facts() for bot in bots]
+            self.accounts = up.server.state()["accounts"]
+            seconds = time.monotonic() - began
+            self.runs = tuple(_symbol_run(up, symbol, first_ns, seconds) for symbol in self._spec.symbols)
+
+    async def _until_the_end(self, up: Serving, bots: Sequence[Bot]) -> None:
+        waits: dict[asyncio.Task[Any], str] = {asyncio.create_task(bot.ended()): "bot" for bot in bots}
+        waits[asyncio.create_task(up.exchange.ended.wait())] = "recording"
+        waits[asyncio.create_task(self._asked())] = "interrupted"
+        limit_s = self._spec.duration_s / self._setup.speed
+        done, rest = await asyncio.wait(waits, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        if done:
+            self.stopped_by = waits[done.pop()]
+
+    async def _asked(self) -> None:
+        while not self._stop.is_set():
+            await asyncio.sleep(_SECOND_S)
+
+
+def _symbol_run(up: Serving, symbol: str, first_ns: int, seconds: float) -> SymbolRun:
+    timeline, tape = up.timelines[symbol], up.exchange.tapes[symbol]
+    counts = up.evidence.of_symbol[symbol] if up.evidence is not None else {}
+    return SymbolRun(
+        symbol=symbol,
+        grade=timeline.grade,
+        source_sha256=timeline.sha256,
+        description=f"paper exchange on {timeline.description}",
+        refresh_label="none: the bot is not ours",
+        tick_size=float(tape.rules.price.size),
+        lot_size=float(tape.rules.qty.size),
+        first_ns=first_ns,
+        last_ns=up.exchange.clock.now_ns(),
+        events=timeline.rows_taken,
+        ticks=counts.get("ticks", 0),
+        fills=counts.get("fills", 0),
+        seconds=round(seconds, 3),
+        quality={name: int(n) for name, n in timeline.quality.items()},
+        caveat=CAVEAT,
+    )
+
+
+def _memory(bot: Bot) -> float:
+    return bot.memory_mb
+
+
+def _account(arm: str, config: Config) -> Account:
+    """The account of an arm: fees, latency and queue as the configuration has them for our own bot."""
+    return Account.model_validate(
+        {
+            "name": f"arm_{arm}",
+            "arm": arm,
+            "fees": {"maker_bps": str(config.fees.maker_bps), "taker_bps": str(config.fees.taker_bps)},
+            "latency": Latency(
+                entry_ms=config.latency.entry_ms, response_ms=config.latency.response_ms
+            ).model_dump(),
+            "queue": Queue(
+                model=config.fill_model.queue_model, exponent=config.fill_model.queue_exponent
+            ).model_dump(),
+        }
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

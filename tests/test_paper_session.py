@@ -1,0 +1,119 @@
+"""A bot of our own as a stranger: its session leaves feeds, what cannot be measured has no value, and its orders replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmlib._io import UserError
+from mmlib.config.models import Config
+from mmlib.dtypes import Liquidity, Status
+from mmlib.engine.measure import measure
+from mmlib.engine.orders import replay_orders
+from mmlib.engine.spec import SessionSpec
+from mmlib.feeds.orders import read_orders
+from mmlib.feeds.reader import read_feeds
+from mmlib.feeds.sidecar import read_sidecar
+from mmlib.gates.spec import load_gates
+from mmlib.market.opening import open_source
+from mmlib.paper.session import run_bots
+from tests.paper_fixtures import ROOT
+
+CONFIG = Config.model_validate({"market": {"rate_per_s": 200.0}})
+START_NS = 1_736_899_200_000_000_000
+S = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Feeds of the example bot on eight seconds of a busy simulated market."""
+    ws = tmp_path_factory.mktemp("ws")
+    bot = ROOT / "params" / "bots" / "touch_quoter.yaml"
+    spec = SessionSpec("simulated", ("BTCUSDT", "ETHUSDT"), ("A",), 12.0, 0.0, START_NS, 7)
+    return run_bots(spec, CONFIG, ws / "feeds", ws=ws, bots=[str(bot)]).feeds
+
+
+def test_the_session_leaves_feeds_that_read(session: Path) -> None:
+    sidecar = read_sidecar(session)
+    assert sidecar is not None and sidecar["complete"] and sidecar["grade"] == "simulated"
+    assert "secret" not in str(sidecar["paper"])
+    for kind in ("ticks", "fills"):
+        feed = read_feeds(session, kind)
+        assert len(feed.frame) and feed.quarantined == 0
+    fills = read_feeds(session, "fills").frame
+    assert set(fills["liquidity"]) == {"maker"}  # the bot is post only
+    assert (fills["mid_at_fill"] > 0).all() and (fills["queue_ahead_qty"] >= 0).all()
+
+
+def test_what_only_the_bot_could_know_has_no_value(session: Path) -> None:
+    measured = measure(session, planned_s=12.0)
+    results = {one.id: one for one in measured.evaluate(load_gates(ROOT).step("shadow"))}
+    assert results["shadow.hit_ratio"].status is Status.NO_DATA and results["shadow.hit_ratio"].value is None
+    assert results["shadow.fetch_md_p95"].value is None
+    assert results["shadow.tick_total_p95"].value > 0.0
+    assert measured.minutes["hit_ratio"].isna().all() and measured.minutes["tick_total_p95_ms"].notna().any()
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT"])
+def test_the_orders_replay_to_the_same_fills(session: Path, symbol: str) -> None:
+    """The exchange and ``finishline replay`` agree on every fill of a session, from its orders and their times alone."""
+    source = open_source(
+        "simulated", symbol, seed=7, start_ns=START_NS, market=CONFIG.market.model_dump(exclude_none=True)
+    )
+    tick, lot = source.instrument.tick_size, source.instrument.lot_size
+    orders = read_orders(session / f"orders_arm_A_{symbol}.csv", tick, lot)
+    feed = read_feeds(session, "fills").frame
+    feed = feed[feed["symbol"] == symbol].sort_values(["ts", "fill_id"])
+    last_ns = int(feed["ts"].to_numpy("M8[ns]").astype("i8").max())
+    chunks = source.chunks(START_NS, START_NS + 60 * S)
+    fills, _ = replay_orders(
+        chunks,
+        orders.rows,
+        tick_size=tick,
+        lot_size=lot,
+        queue_model=CONFIG.fill_model.queue_model,
+        queue_exponent=CONFIG.fill_model.queue_exponent,
+        entry_ns=round(CONFIG.latency.entry_ms * 1e6),
+        response_ns=round(CONFIG.latency.response_ms * 1e6),
+        maker_bps=CONFIG.fees.maker_bps,
+        taker_bps=CONFIG.fees.taker_bps,
+        partial_fills=True,
+    )
+    fills = fills[fills["exch_ts_ns"] <= last_ns]
+    names = np.array(orders.names)[fills["order_id"]]
+    replayed = sorted(
+        zip(fills["exch_ts_ns"].tolist(), [int(name.split(".")[0]) for name in names], fills["price"].round(6).tolist(),
+            fills["qty"].round(9).tolist(), (fills["liquidity"] == Liquidity.MAKER).tolist(),
+            fills["queue_ahead_at_entry"].round(9).tolist(), strict=True)
+    )  # fmt: skip
+    written = sorted(
+        zip(feed["ts"].to_numpy("M8[ns]").astype("i8").tolist(), feed["order_id"].astype(int).tolist(),
+            feed["price"].round(6).tolist(), feed["qty"].round(9).tolist(), (feed["liquidity"] == "maker").tolist(),
+            feed["queue_ahead_qty"].round(9).tolist(), strict=True)
+    )  # fmt: skip
+    assert len(written) and replayed == written
+
+
+@pytest.mark.parametrize(
+    ("uri", "bots", "word"),
+    [
+        ("live:binanceusdm", ["x"], "expected simulated or recording"),
+        ("simulated", ["a", "b"], "one for each of the arms"),
+        ("simulated", ["'"], "no command"),
+        ("simulated", ["/no/such/program"], "cannot be started"),
+    ],
+)
+def test_what_cannot_run_is_refused(tmp_path: Path, uri: str, bots: list[str], word: str) -> None:
+    spec = SessionSpec(uri, ("BTCUSDT",), ("A",), 5.0, 0.0, START_NS, 7)
+    with pytest.raises(UserError, match=word):
+        run_bots(spec, CONFIG, tmp_path / "feeds", ws=tmp_path, bots=bots)
+
+
+def test_a_bot_that_ends_early_leaves_a_session_that_is_not_complete(tmp_path: Path) -> None:
+    spec = SessionSpec("simulated", ("BTCUSDT",), ("A",), 100.0, 0.0, START_NS, 7)
+    done = run_bots(spec, CONFIG, tmp_path / "feeds", ws=tmp_path, bots=["{python} -c 'raise SystemExit(3)'"])
+    sidecar = read_sidecar(done.feeds)
+    assert sidecar is not None and not sidecar["complete"]
+    assert sidecar["paper"]["bots"][0]["returncode"] == 3
