@@ -77,8 +77,8 @@ class FileCheck:
 
     @property
     def clean(self) -> bool:
-        """Whether every line is good, in order and there once; gaps are the bot's, not the file's."""
-        return not (self.bad or self.duplicates or self.out_of_order)
+        """Whether every line is good, in order, there once and of the day of its name; gaps are the bot's, not the file's."""
+        return not (self.bad or self.duplicates or self.out_of_order or self.other_day)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from mmlib._io import UserError, write_atomic
 from mmlib.feeds.cache import Entry, cached
 from mmlib.feeds.columns import empty_frame, table_frame
 from mmlib.feeds.convert import with_repeated
+from mmlib.feeds.held import file_span
 from mmlib.feeds.order import DUPLICATE, KEYS
 from mmlib.feeds.schema import FILE_STEM, Kind
 from mmlib.feeds.sidecar import read_sidecar
 from mmlib.feeds.stream import SUFFIXES
 
-_NAME = re.compile(r"_(\d{8})\.jsonl(\.gz|\.zst)?$")
 _ENDINGS = tuple(f".jsonl{suffix}" for suffix in SUFFIXES)
 LISTED = 100_000
 """Bad lines of a feed that are held, at most; the files of the quarantine keep them all."""
@@ -163,7 +162,7 @@ def newest_file(directory: Path, kind: Kind) -> Path | None:
 def feed_files(
     directory: Path, kind: Kind, start: datetime | None = None, end: datetime | None = None
 ) -> list[Path]:
-    """Daily files of a feed that can hold lines of ``[start, end)``, by name; a day of slack at both ends.
+    """Daily files of a feed that can hold lines of ``[start, end)``, by name and content; a day of slack at both ends.
 
     Raises:
         UserError: ``directory`` is not a directory.
@@ -179,22 +178,12 @@ def feed_files(
 
 
 def _may_hold(path: Path, start: datetime | None, end: datetime | None) -> bool:
+    if start is None and end is None:
+        return True
     span = file_span(path)
     if span is None:
         return True
     return not ((start is not None and span[1] <= start) or (end is not None and span[0] >= end))
-
-
-def file_span(path: Path) -> tuple[datetime, datetime] | None:
-    """Half-open range of the times that a daily file can hold, a day of slack at both ends; None where its name has no day."""
-    match = _NAME.search(path.name)
-    if match is None:
-        return None
-    try:
-        day = datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return day - timedelta(days=1), day + timedelta(days=2)
 
 
 def time_range(

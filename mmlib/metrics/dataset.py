@@ -21,8 +21,9 @@ import pyarrow as pa
 from mmlib._heap import give_back
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.feeds.cache import sweep
+from mmlib.feeds.held import file_span
 from mmlib.feeds.progress import told
-from mmlib.feeds.reader import Feed, file_span, time_range
+from mmlib.feeds.reader import Feed, time_range
 from mmlib.feeds.sidecar import grade_of, read_sidecar
 from mmlib.metrics.farm import Farm, Progress, collect, threads
 from mmlib.metrics.fills import read_fills

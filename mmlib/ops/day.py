@@ -75,7 +75,7 @@ def load_day(
 
     Args:
         directory: a feeds directory; a missing or empty one gives a day without data.
-        day: a date, ``YYYY-MM-DD``, or ``latest`` for the last day that has a tick file (today when none has).
+        day: a date, ``YYYY-MM-DD``, or ``latest`` for the last day of which there are ticks (today when there are none).
         quarantine: where lines that cannot be read are kept, see ``read_feeds``.
         cache_dir: where feeds are kept as Parquet, see ``read_feeds``.
 

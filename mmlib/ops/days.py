@@ -1,19 +1,16 @@
-"""Which days there are feeds of, by the names of files; reads none."""
+"""Which days there are feeds of, by the times in them."""
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from pathlib import Path
 
+from mmlib.feeds.held import held_days
+
 
 def days_with_feeds(directory: Path) -> list[date]:
-    """The UTC days that have a tick file, in order."""
-    found = set()
+    """The UTC days that the tick files hold, in order, whatever their names say."""
+    found: set[date] = set()
     for path in directory.glob("pipeline_ticks_*.jsonl*"):
-        if match := re.match(r"pipeline_ticks_(\d{4})(\d{2})(\d{2})\.", path.name):
-            try:
-                found.add(date(*(int(part) for part in match.groups())))
-            except ValueError:
-                continue
+        found.update(held_days(path))
     return sorted(found)

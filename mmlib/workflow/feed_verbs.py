@@ -111,7 +111,9 @@ def _check_text(found: FeedCheck) -> str:
         for one in found.files
     ]
     notes = [line for one in found.files for line in _notes(one)]
-    verdict = "clean" if found.clean else "not clean: what is wrong is kept out of every step and counted"
+    verdict = (
+        "clean" if found.clean else "not clean: bad lines are kept out of every step, and all is counted"
+    )
     return "\n".join([_table(rows), *notes, f"{found.directory}: {verdict}"])
 
 
@@ -124,6 +126,11 @@ def _notes(one: FileCheck) -> list[str]:
         f"{one.file}: gap of {gap['seconds']:,.0f} s after {_second(gap['from'])} ({gap['symbol']}, arm {gap['arm']})"
         for gap in one.longest_gaps
     ]
+    if one.other_day:
+        lines.append(
+            f"{one.file}: {one.other_day:,} lines are of another UTC day than its name: they count for the day of their time, "
+            "whatever the name; expected names by UTC"
+        )
     if one.unfinished:
         lines.append(f"{one.file}: ends within a line; it is still being written, or was cut")
     return [" ".join(line.split()) for line in lines]
