@@ -15,9 +15,8 @@ import pytest
 from mmlib._io import sha256_file
 from mmlib.workflow import runs
 from mmlib.workflow.pages import json_script, notebook_blocks, sanitise
-from mmlib.workflow.readiness import collect, write_readiness
 from mmlib.workflow.site import build_single, build_site
-from tests.workflow_fixtures import record_all, result
+from tests.workflow_fixtures import decide, record_all, result
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 
@@ -99,7 +98,7 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "artifacts" / "reports" / "PREP_LOG.md").write_text(
         f"# Log\n\n{EVIL}\n\n| a |\n|--|\n| b |\n"
     )
-    write_readiness(tmp_path, collect(tmp_path))
+    decide(tmp_path)
     return build_site(tmp_path).parent
 
 
@@ -290,14 +289,14 @@ def test_a_page_says_where_its_numbers_come_from(tmp_path: Path, monkeypatch: py
 
 def test_index_says_what_to_do_next_and_what_the_verdict_stands_on(tmp_path: Path) -> None:
     record_all(tmp_path, without=("soak",))
-    write_readiness(tmp_path, collect(tmp_path))
+    decide(tmp_path)
     text = build_site(tmp_path).read_text()
     assert "What to do next" in text
     assert "finishline run --step soak" in text
     assert text.index("What to do next") < text.index("Acceptance</h2>")
     assert "not run" in text
     record_all(tmp_path)
-    write_readiness(tmp_path, collect(tmp_path, "simulated", rehearsal=True))
+    decide(tmp_path, "simulated", rehearsal=True)
     done = build_site(tmp_path).read_text()
     assert "REHEARSAL PASSED" in done
     assert "every row passed on the evidence that was demanded" in done

@@ -82,6 +82,16 @@ def record_all(
             ctx.finish([result(step.key, status)], grade=grade)
 
 
+def decide(ws: Path, evidence_required: str = "live", rehearsal: bool = False) -> None:
+    """Record readiness, as its notebook does."""
+    from mmlib.workflow.readiness import collect, write_readiness
+    from mmlib.workflow.record import open_step
+
+    step = open_step("readiness", workspace=ws, evidence_required=evidence_required, rehearsal=rehearsal)
+    found = collect(ws, evidence_required, rehearsal)
+    step.finish(found.results(step.gates), grade=found.grade, outputs=write_readiness(ws, found))
+
+
 def gone(pid: int, patience_s: float = 200.0) -> bool:
     """Whether a process has ended, or does so soon."""
     until = time.monotonic() + patience_s

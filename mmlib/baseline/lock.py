@@ -15,10 +15,13 @@ from typing import Any
 from mmlib._io import UserError, read_json, sha256_json, write_json
 from mmlib.baseline.budgets import BUDGETS_FILE, Budgets, read_budgets
 from mmlib.dtypes import Status
+from mmlib.seal import FIELD, fault, sealed
 
 LOCKED_FILE = Path("artifacts") / "baseline" / "stage_budgets.locked.json"
 HISTORY = Path("artifacts") / "baseline" / "history" / "locks"
 SCHEMA = 1
+LINK = "baseline lock"
+"""Name of the lock in the sealed chain."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def lock(
         "budgets": payload,
         "made": {name: _plain(value) for name, value in vars(made or Circumstances()).items()},
     }
-    whole = body | {"sha256": sha256_json(body)}
+    whole = sealed(workspace, LINK, body | {"sha256": sha256_json(body)})
     stamp = body["locked_at"].replace("-", "").replace(":", "")
     write_json(workspace / HISTORY / f"{stamp}_{whole['sha256'][:8]}.json", whole)
     write_json(workspace / LOCKED_FILE, whole)
@@ -128,7 +131,10 @@ def read_lock(workspace: Path) -> Lock:
     path = workspace / LOCKED_FILE
     if not path.exists():
         raise UserError(f"{path}: no such file; expected a locked baseline (finishline baseline --lock)")
-    return read_lock_file(path)
+    found = read_lock_file(path)
+    if edited := fault(workspace, LINK, _object(read_json(path), path)):
+        raise UserError(f"{path}: {edited}; expected the file as it was locked; remove it to lock anew")
+    return found
 
 
 def read_lock_file(path: Path) -> Lock:
@@ -137,10 +143,8 @@ def read_lock_file(path: Path) -> Lock:
     Raises:
         UserError: damaged, or edited after locking.
     """
-    payload = read_json(path)
-    if not isinstance(payload, dict) or payload.get("schema") != SCHEMA:
-        raise UserError(f"{path}: schema: expected a locked baseline of schema {SCHEMA}")
-    body = {k: v for k, v in payload.items() if k != "sha256"}
+    payload = _object(read_json(path), path)
+    body = {k: v for k, v in payload.items() if k not in ("sha256", FIELD)}
     if payload.get("sha256") != sha256_json(body):
         raise UserError(
             f"{path}: its hash does not match its content; expected the file as it was locked; remove it to lock anew"
@@ -154,6 +158,12 @@ def read_lock_file(path: Path) -> Lock:
         made=_circumstances(body.get("made", {}), path),
         **texts,
     )
+
+
+def _object(payload: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(payload, dict) or payload.get("schema") != SCHEMA:
+        raise UserError(f"{path}: schema: expected a locked baseline of schema {SCHEMA}")
+    return payload
 
 
 def lock_state(workspace: Path) -> LockState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -130,17 +131,20 @@ def _watch(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from mmlib.workflow.readiness import JSON_PATH, unconfirmed
     from mmlib.workflow.site import build_single, build_site
 
     index = build_site(workspace(args))
     if args.single_file:
         index = build_single(workspace(args), Path(args.single_file).expanduser().absolute())
     print(index)
+    if wrong := unconfirmed(workspace(args)):
+        print(f"the verdict in {JSON_PATH} is not confirmed: {'; '.join(wrong)}", file=sys.stderr)
     if args.open:
         import webbrowser
 
         webbrowser.open(index.as_uri())
-    return 0
+    return 1 if wrong else 0
 
 
 def _alerts(args: argparse.Namespace) -> int:

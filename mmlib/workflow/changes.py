@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmlib._io import UserError, sha256_file
+from mmlib._io import UserError
 from mmlib.workflow.deciding import deciding
-from mmlib.workflow.provenance import MISSING, PARAM_FILES, SOAK_OVERRIDES, param_hashes, stamps
+from mmlib.workflow.provenance import MISSING, PARAM_FILES, SOAK_OVERRIDES, hash_files, param_hashes, stamps
 from mmlib.workflow.steps import BY_KEY
 
 if TYPE_CHECKING:
@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 CONFIG, GATES = PARAM_FILES[0], PARAM_FILES[2]
 
 
-def changes(ws: Path, record: StepRecord) -> tuple[str, ...]:
-    """What is not as it was when a step was recorded, one reason a thing; empty when all is."""
+def changes(ws: Path, record: StepRecord, *, content: bool = False) -> tuple[str, ...]:
+    """What is not as it was when a step was recorded, one reason a thing; empty when all is.
+
+    Args:
+        content: read every file, also one whose size and time of change are as they were.
+    """
     if not record.data:
         return ()
-    return (*_decided_otherwise(ws, record), *changed_files(ws, record.data))
+    return (*_decided_otherwise(ws, record), *changed_files(ws, record.data, content=content))
 
 
-def changed_files(ws: Path, data: Mapping[str, Any]) -> Iterator[str]:
+def changed_files(ws: Path, data: Mapping[str, Any], *, content: bool = False) -> Iterator[str]:
     """Files that a step read or wrote and that are gone or hold something else now.
 
-    A file of the same size and time of change counts as the same without being read.
+    A file of the same size and time of change counts as the same without being read, unless ``content`` is asked for.
     """
     recorded = {
         name: digest
@@ -35,12 +39,13 @@ def changed_files(ws: Path, data: Mapping[str, Any]) -> Iterator[str]:
         for name, digest in _mapping(data.get(group)).items()
         if name not in PARAM_FILES
     }
-    before, now = _mapping(data.get("stamps")), stamps(ws, recorded)
+    before, now = {} if content else _mapping(data.get("stamps")), stamps(ws, recorded)
+    again = hash_files(ws, [name for name in recorded if name in now and before.get(name) != now[name]])
     for name, digest in recorded.items():
         if name not in now:
             if digest != MISSING:
                 yield f"{name} is gone"
-        elif before.get(name) != now[name] and sha256_file(ws / name) != digest:
+        elif again.get(name, digest) != digest:
             yield f"{name} changed since"
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmlib._io import UserError, write_atomic, write_json
+from mmlib._io import UserError, read_json, write_atomic, write_json
+from mmlib.baseline.lock import LINK, LOCKED_FILE
 from mmlib.dtypes import Grade, Status
+from mmlib.seal import EDIT_EVIDENT, strength
 from mmlib.workflow.changes import changes
 from mmlib.workflow.record import StepRecord, latest
+from mmlib.workflow.runs import read_index
 from mmlib.workflow.status import NOT_RUN
 from mmlib.workflow.steps import ACCEPTANCE, Step
 from mmlib.workflow.table import explain
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 JSON_PATH = "artifacts/reports/readiness.json"
+GOOD = ("READY", "REHEARSAL PASSED")
 REPORT_PATH = "artifacts/reports/FINISH_LINE_REPORT.md"
 
 
@@ -52,6 +56,8 @@ class Readiness:
     rehearsal: bool
     reasons: tuple[str, ...]
     created: str
+    chain: str = EDIT_EVIDENT
+    chain_why: str = ""
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -93,6 +99,8 @@ class Readiness:
             "rehearsal": self.rehearsal,
             "created": self.created,
             "passed": self.passed,
+            "chain": self.chain,
+            "chain_why": self.chain_why,
             "reasons": list(self.reasons),
             "rows": [asdict(row) for row in self.rows_list],
         }
@@ -101,8 +109,8 @@ class Readiness:
 def collect(ws: Path, evidence_required: Grade | str = Grade.LIVE, rehearsal: bool = False) -> Readiness:
     """Read the latest record of each step and decide.
 
-    A step that never ran is NO_DATA; a damaged record is ERROR; a PASS is INCONCLUSIVE when its configuration, its
-    gates, its data, its outputs or the code have changed since.
+    A step that never ran is NO_DATA; a damaged or edited record is ERROR; a PASS is INCONCLUSIVE when its configuration,
+    its gates, its data, its outputs or the code have changed since. Every file is read again, whatever its time.
 
     Raises:
         UserError: an unknown grade, or a damaged index of runs.
@@ -120,7 +128,58 @@ def collect(ws: Path, evidence_required: Grade | str = Grade.LIVE, rehearsal: bo
     elif grade.rank < required.rank:
         reasons.append(f"evidence is '{grade}'; the profile demands '{required}'")
     good, bad = ("REHEARSAL PASSED", "REHEARSAL NOT PASSED") if rehearsal else ("READY", "NOT READY")
-    return Readiness(rows, bad if reasons else good, grade, required, rehearsal, tuple(reasons), now_iso())
+    verdict = bad if reasons else good
+    chain = strength(ws, _links(ws))
+    return Readiness(rows, verdict, grade, required, rehearsal, tuple(reasons), now_iso(), *chain)
+
+
+def _links(ws: Path) -> dict[str, Mapping[str, Any]]:
+    """The links of the chain that carry a seal: the records in the index, and the lock where there is one."""
+    links: dict[str, Mapping[str, Any]] = {**read_index(ws)}
+    try:
+        locked = read_json(ws / LOCKED_FILE)
+    except UserError:
+        return links
+    return links | ({LINK: locked} if isinstance(locked, dict) else {})
+
+
+def doubts(ws: Path) -> list[str]:
+    """Why the verdict in ``readiness.json`` must not be believed, recomputed from content; empty when it may be.
+
+    Raises:
+        UserError: a damaged index of runs, or no verdict that can be read.
+    """
+    said = read_json(ws / JSON_PATH)
+    record = latest(ws).get("readiness")
+    if record is None or not record.data:
+        return [record.reason if record else "no readiness step is recorded"]
+    found = list(changes(ws, record, content=True))
+    given = record.data.get("params", {})
+    now = collect(ws, given.get("evidence_required", Grade.LIVE), given.get("rehearsal") is True).to_dict()
+    for name in ("verdict", "grade", "evidence_required", "rehearsal"):
+        if said.get(name) != now[name]:
+            found.append(f"{name}: {said.get(name)} was said, the records say {now[name]}")
+    rows = {str(row.get("step")): row.get("status") for row in said.get("rows", []) if isinstance(row, dict)}
+    for row in now["rows"]:
+        if rows.get(row["step"]) != row["status"]:
+            found.append(
+                f"{row['gate']}: {rows.get(row['step'])} was said, its record says {row['status']} ({row['why']})"
+            )
+    return found
+
+
+def unconfirmed(ws: Path) -> list[str]:
+    """``doubts`` of a verdict that says READY or REHEARSAL PASSED; empty without one.
+
+    Raises:
+        UserError: a damaged index of runs.
+    """
+    try:
+        said = read_json(ws / JSON_PATH)
+    except UserError:
+        return []
+    good = isinstance(said, dict) and said.get("verdict") in GOOD
+    return doubts(ws) if good else []
 
 
 def write_readiness(ws: Path, readiness: Readiness) -> list[Path]:
@@ -135,7 +194,7 @@ def _row(ws: Path, step: Step, record: StepRecord | None) -> Row:
     if record is None:
         return Row(step.key, step.gate, step.requirement, str(Status.NO_DATA), NOT_RUN, "", "", "")
     status, why = record.status, explain(record.gates) or record.reason
-    changed = changes(ws, record)
+    changed = changes(ws, record, content=True)
     if changed:
         note = f"{_few(changed)}; run the step again"
         status = Status.INCONCLUSIVE if status == Status.PASS else status

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, inside, read_json, sha256_file, sha256_json, write_json
 from mmlib.dtypes import Grade, Status
+from mmlib.seal import fault
 from mmlib.workflow import runs
 from mmlib.workflow.deciding import deciding
 from mmlib.workflow.light import light_jsonschema
@@ -294,6 +295,8 @@ def _from_entry(ws: Path, key: str, entry: Mapping[str, Any]) -> StepRecord:
     def failed(reason: str, at: Path | None = None) -> StepRecord:
         return StepRecord(key, Status.ERROR, run_id=run_id, finished=finished, path=at, reason=reason)
 
+    if edited := fault(ws, key, entry):
+        return failed(f"{runs.runs_dir(ws) / 'index.json'}: {edited}; run the step again")
     try:
         path = inside(runs.runs_dir(ws), str(entry.get("path", "")))
     except UserError as exc:

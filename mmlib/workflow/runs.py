@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmlib._io import UserError, read_json, write_json
+from mmlib.seal import sealed
 from mmlib.workflow.times import run_stamp
 
 SCHEMA = 1
@@ -85,12 +86,12 @@ def read_index(ws: Path) -> dict[str, dict[str, Any]]:
 
 
 def update_index(ws: Path, step: str, entry: dict[str, Any]) -> None:
-    """Make ``entry`` the latest record of ``step``.
+    """Make ``entry`` the latest record of ``step``, sealed where there is a key.
 
     Raises:
         UserError: the workspace cannot be written.
     """
     with _locked(runs_dir(ws)):
         steps = read_index(ws)
-        steps[step] = entry
+        steps[step] = sealed(ws, step, entry)
         write_json(runs_dir(ws) / "index.json", {"schema": SCHEMA, "steps": steps})

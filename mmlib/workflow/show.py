@@ -50,7 +50,10 @@ def readiness(found: Readiness) -> str:
     rows = [(row.gate, row.status, row.grade or "–", row.why) for row in found.rows_list]
     text = table(("gate", "status", "evidence", "why"), rows)
     grade = found.grade or "none"
-    return f"{text}\n\n{found.verdict}  (evidence: {grade}; required: {found.evidence_required})"
+    chain = f"{found.chain}{f', {found.chain_why}' if found.chain_why else ''}"
+    return (
+        f"{text}\n\n{found.verdict}  (evidence: {grade}; required: {found.evidence_required}; chain: {chain})"
+    )
 
 
 def states(found: Sequence[StepState], following: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from mmlib._io import UserError, read_json
 from mmlib.dtypes import Grade, Status
 from mmlib.gates.spec import load_gates
-from mmlib.workflow.readiness import JSON_PATH
+from mmlib.seal import EDIT_EVIDENT
+from mmlib.workflow.readiness import GOOD, JSON_PATH, doubts
 from mmlib.workflow.status import StepState
 from mmlib.workflow.table import status_mark
 from mmlib.workflow.times import readable
@@ -21,7 +22,6 @@ STANDS_ON = {
     Grade.RECORDING: "The market is a recording of a real one; the fills are modelled, not an exchange's.",
     Grade.LIVE: "The market, or the desk's own feeds, were live.",
 }
-_GOOD = ("READY", "REHEARSAL PASSED")
 
 
 def verdict_of(ws: Path, pages: Mapping[str, str], states: Sequence[StepState]) -> dict[str, Any] | None:
@@ -41,10 +41,15 @@ def verdict_of(ws: Path, pages: Mapping[str, str], states: Sequence[StepState]) 
         created = str(found["created"])
         grade = Grade(found["grade"]) if found["grade"] else None
         others = [s.record.finished for s in states if s.record is not None and s.key != "readiness"]
+        doubt = doubts(ws)
+        good = found["verdict"] in GOOD and not doubt
         passed = sum(row["mark"] == status_mark(Status.PASS) for row in rows)
         return {
-            "verdict": str(found["verdict"]),
-            "css": "pass" if found["verdict"] in _GOOD else "fail",
+            "verdict": "NOT CONFIRMED" if doubt and found["verdict"] in GOOD else str(found["verdict"]),
+            "css": "pass" if good else "fail",
+            "doubts": doubt,
+            "chain": str(found.get("chain", EDIT_EVIDENT)),
+            "chain_why": str(found.get("chain_why", "")),
             "grade": str(grade or "none"),
             "required": str(found["evidence_required"]),
             "stands_on": STANDS_ON[grade] if grade else "No step has read any data.",
