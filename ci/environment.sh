@@ -96,6 +96,10 @@ make_environment() {
         "$python" -m venv --clear --without-pip "$place"
     fi
     install_lock "$place" "$lock"
+    echo "Importing once what the notebooks import, which compiles its bytecode ..." >&2
+    "$place/bin/python" ci/first_import.py --reversed &
+    "$place/bin/python" ci/first_import.py
+    wait "$!"
     for lock in "$lock" $smaller; do
         stamp_of "$place/bin/python" "$lock"
     done >"$place/.made-from"
