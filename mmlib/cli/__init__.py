@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from mmlib._io import UserError
 from mmlib.cli import others, steps
 from mmlib.cli.shared import say
+from mmlib.config.masking import mask_text
+from mmlib.config.terminal import guarded
 from mmlib.workflow.arguments import parser
 
 _HANDLERS = {**steps.HANDLERS, **others.HANDLERS}
@@ -19,9 +22,14 @@ _HANDLERS = {**steps.HANDLERS, **others.HANDLERS}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; no traceback reaches the terminal."""
-    args = parser().parse_args(argv)
-    args.command = sys.argv[1:] if argv is None else list(argv)
-    _end_as_interrupted()
+    with guarded():
+        args = parser().parse_args(argv)
+        args.command = sys.argv[1:] if argv is None else list(argv)
+        _end_as_interrupted()
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         return _HANDLERS[args.verb](args)
     except UserError as exc:
@@ -54,7 +62,7 @@ def _keep_traceback(workspace: Path) -> Path:
     from mmlib._io import write_atomic
 
     name = f"finishline-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
-    text = traceback.format_exc()
+    text = mask_text(traceback.format_exc())
     try:
         return write_atomic(workspace / "artifacts" / "logs" / name, text)
     except (UserError, OSError):

@@ -114,13 +114,14 @@ def _execute(
 
     # before our own imports, which take a second as well
     ahead.prepare(shipped_dir("notebooks") / f"{get_step(key).notebook}.ipynb" for key in keys)
+    from mmlib.config.masking import mask_words
     from mmlib.engine.realtime.options import RESUME_ENV
     from mmlib.workflow import verbs
     from mmlib.workflow.provenance import COMMAND_ENV
 
     options = _options(args, steps)
     os.environ[RESUME_ENV] = "1" if go_on else ""
-    os.environ[COMMAND_ENV] = shlex.join(["finishline", *args.command])
+    os.environ[COMMAND_ENV] = shlex.join(["finishline", *mask_words(args.command)])
     done = verbs.execute(workspace(args), keys, profile=args.profile, options=options, resume=resume)
     more = dict(facts(workspace(args))) if facts is not None else {}
     said = f"\n\n{' - '.join(more.values())}" if more else ""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mmlib._io import UserError, sha256_json, shipped_dir, write_atomic
-from mmlib.config.masking import mask_value
+from mmlib.config.masking import mask_value, remember
 from mmlib.config.models import Config, Section, expectation, walk
 from mmlib.yamlfile import Document, parse_value, read_bytes, read_mapping, suggest
 
@@ -69,6 +69,7 @@ def load_config(
     raw: dict[str, Any] = {}
     for layer in layers:
         raw = deep_merge(raw, layer.tree)
+    remember(raw)
     config = _with_preset(ws, validate(raw, layers), files)
     return LoadedConfig(config, files, raw, settings)
 
@@ -113,6 +114,7 @@ def parse_sets(sets: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
             if not equals:
                 raise UserError(f"--set {text}: expected key=value, such as md_cache.ttl_ms=1500")
             pairs[key.strip()] = parse_value(value, f"--set {key.strip()}")
+    remember(pairs)
     for key in pairs:
         check_key(key, f"--set {key}")
     return pairs

@@ -107,22 +107,20 @@ class PanZoom:
     """
 
     def __init__(self, title: str, lines: Sequence[Line], marks: Sequence[Marks] = ()) -> None:
-        self.widget = Widget()
-        self._listening = False
-        self.show(title, lines, marks)
+        self.widget = Widget(self._whole(title, lines, marks))
+        self.widget.layout.on_change(self.on_view, "xaxis.range", "xaxis.autorange")
 
     def show(self, title: str, lines: Sequence[Line], marks: Sequence[Marks] = ()) -> None:
         """Draw other lines, the whole of them."""
+        self.widget.show_figure(self._whole(title, lines, marks))
+
+    def _whole(self, title: str, lines: Sequence[Line], marks: Sequence[Marks]) -> go.Figure:
         kept = [line for line in lines if np.isfinite(line.values).any()]
         self._marks = [one for one in marks if len(one.ts_ns)] if kept else []
         self._tracks = [_Track(line) for line in kept]
         edges = [(int(track.ts[0]), int(track.ts[-1])) for track in self._tracks]
         self._edges = (min(e[0] for e in edges), max(e[1] for e in edges)) if edges else (0, 1)
-        drawn = self._draw(title, kept) if kept else theme.no_data(title, "nothing in this selection")
-        self.widget.show_figure(drawn)
-        if not self._listening:
-            self.widget.layout.on_change(self.on_view, "xaxis.range", "xaxis.autorange")
-            self._listening = True
+        return self._draw(title, kept) if kept else theme.no_data(title, "nothing in this selection")
 
     def on_view(self, layout: Any, span: Any, autorange: Any = None) -> None:
         """What is called when the view changes: draw what is in it; an automatic range is the whole.
@@ -136,9 +134,7 @@ class PanZoom:
         first, last = self._edges if whole else (to_ns(span[0]), to_ns(span[1]))
         data = [self._line(track, first, last) for track in self._tracks]
         data += [self._mark(one, first, last) for one in self._marks]
-        with self.widget.batch_update():
-            for place, update in enumerate(data):
-                self.widget.data[place].update(update, overwrite=True)
+        self.widget.show_data(data)
 
     def _line(self, track: _Track, first: int, last: int) -> dict[str, Any]:
         x, y = track.sample(first, last)

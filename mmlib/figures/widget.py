@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,7 +13,12 @@ STILL = "application/vnd.plotly.v1+json"
 
 
 class Widget(go.FigureWidget):
-    """A ``FigureWidget`` whose notebook output also holds the figure as it stands, so that a saved notebook shows it."""
+    """A ``FigureWidget`` that a browser may open at any time, and whose notebook output also holds a still of it.
+
+    plotly gives a browser the figure as it was constructed, and every later change as a message of its own. A message that
+    comes before the browser has loaded the widget's code is lost, and a page that is reloaded starts from the construction
+    again: both drew empty axes. So a change here ends by renewing what a browser starts from.
+    """
 
     def show_figure(self, drawn: go.Figure) -> None:
         """Show another figure, in place."""
@@ -20,6 +27,18 @@ class Widget(go.FigureWidget):
             self.layout = drawn.layout
         if drawn.data:
             self.add_traces(list(drawn.data))
+        self._renew()
+
+    def show_data(self, updates: Sequence[Mapping[str, Any]]) -> None:
+        """Change attributes of the traces, in their order."""
+        with self.batch_update():
+            for place, update in enumerate(updates):
+                self.data[place].update(update, overwrite=True)
+        self._renew()
+
+    def _renew(self) -> None:
+        self._widget_layout = deepcopy(self._layout)
+        self._widget_data = deepcopy(self._data)
 
     def still(self) -> dict[str, Any]:
         """The figure as plain JSON types."""

@@ -8,12 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from mmlib._io import write_atomic
 from mmlib.dtypes import Grade, Status
 from mmlib.reports.render import Provenance, Table, code, render
 from mmlib.reports.words import minute_text
-
-write = write_atomic
 
 DOCUMENTS = (
     ("Preparation", "artifacts/reports/PREP_LOG.md"),

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,10 +17,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmlib._io import sha256_json, write_atomic
+from mmlib.config.masking import mask_text
 from mmlib.dtypes import Grade
 
-write = write_atomic
-"""Write a report: through a temporary file, then renamed."""
+
+def write(path: Path, text: str) -> Path:
+    """Write a report, its secrets masked: through a temporary file, then renamed."""
+    return write_atomic(path, mask_text(text))
+
 
 _SPECIAL = re.compile(r"[\\`*|~]|\](?=[(\[:])|<(?![ =\d])|^>|&(?=[#\w])|^(?=[#+-]+(?: |$))|(?<!\w)_|_(?!\w)")
 _ESCAPED = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}

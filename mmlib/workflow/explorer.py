@@ -167,8 +167,7 @@ class Explorer:
     # --- how they are kept up to date ---
 
     def _widget(self, draw: Callable[[], Any]) -> Widget:
-        widget = Widget()
-        widget.show_figure(draw())
+        widget = Widget(draw())
         self._follow.append(lambda: widget.show_figure(draw()))
         return widget
 

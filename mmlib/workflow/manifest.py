@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmlib._io import sha256_file, sha256_json, write_json
+from mmlib.config.masking import mask_strings, mask_text
 from mmlib.dtypes import Status
 from mmlib.workflow import runs
 from mmlib.workflow.changes import changed_files
@@ -110,7 +111,7 @@ def write_manifest(
     """
     finished = now_iso()
     path = f"{run_id}/{outcome.step.record}.ipynb"
-    error = outcome.reason if outcome.returncode in (BAD_INPUT, FAILED) else ""
+    error = mask_text(outcome.reason) if outcome.returncode in (BAD_INPUT, FAILED) else ""
     manifest = {
         "schema": SCHEMA,
         "run_id": run_id,
@@ -121,7 +122,7 @@ def write_manifest(
         "started": started,
         "finished": finished,
         "seconds": round(outcome.seconds, 3),
-        "params": item.json_params(),
+        "params": mask_strings(item.json_params()),
         "fingerprint": print_hash,
         "notebook": path if outcome.notebook else None,
         "error": None

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from mmlib.config.terminal import drawing, plain
 from mmlib.workflow.runner import Event
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Reporter(AbstractContextManager["Reporter"]):
                 BarColumn(bar_width=24),
                 TextColumn("cell {task.completed:.0f}/{task.total:.0f}"),
                 TimeElapsedColumn(),
-                console=Console(stderr=True),
+                console=Console(file=drawing(sys.stderr)),
                 transient=True,
             )
             self._bar.start()
@@ -110,4 +111,4 @@ class Reporter(AbstractContextManager["Reporter"]):
 def _plain(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(plain(text))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, inside, read_json, sha256_file, sha256_json, write_json
+from mmlib.config.masking import mask_strings
 from mmlib.dtypes import Grade, Status
 from mmlib.seal import fault
 from mmlib.workflow import runs
@@ -109,10 +110,8 @@ class StepContext:
         given = self._given_data()
         wrote = [out for out in outputs if given is None or Path(out).resolve() != given]
         read = [*inputs, *([] if given is None else [given])]
-        hashes_read, hashes_wrote = (
-            hash_files(self.ws, read),
-            hash_files(self.ws, [self.path(out) for out in wrote]),
-        )
+        hashes_read = hash_files(self.ws, read)
+        hashes_wrote = hash_files(self.ws, [self.path(out) for out in wrote])
         gates = [plain(result.to_dict()) for result in results]
         verdict = aggregate(results, self.step)
         record = {
@@ -389,7 +388,7 @@ def _show_one_line(
 def _write_own_record(ws: Path, spec: Step, record: dict[str, Any], gates: list[dict[str, Any]]) -> None:
     """Index a notebook that ran by itself (JupyterLab, plain papermill), so that readiness can find it."""
     relative = f"{record['run_id']}/{spec.record}.record.json"
-    path = write_json(runs.runs_dir(ws) / relative, {"step": record, "gates": gates})
+    path = write_json(runs.runs_dir(ws) / relative, mask_strings({"step": record, "gates": gates}))
     runs.update_index(
         ws,
         spec.key,

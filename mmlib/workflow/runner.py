@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmlib._io import UserError, write_atomic, write_json
+from mmlib.config.masking import mask_strings
 from mmlib.dtypes import Status
 from mmlib.workflow import kernels, runs
 from mmlib.workflow.ending import asking_first
@@ -231,6 +232,7 @@ def _settle(partial: Path, final: Path, item: Planned) -> Path | None:
     try:
         payload = json.loads(partial.read_text(encoding="utf-8"))
         payload["metadata"]["papermill"].update(input_path=item.notebook.name, output_path=final.name)
+        payload = mask_strings(payload)
     except (ValueError, KeyError, TypeError):
         partial.replace(final)
         return final

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmlib._io import UserError, read_json
+from mmlib.config.masking import mask_words
 from mmlib.dtypes import Grade, Status
 from mmlib.gates.spec import load_gates
 from mmlib.seal import EDIT_EVIDENT
@@ -113,7 +114,7 @@ def command_again(step: str, states: Sequence[StepState]) -> str:
     own = known.get(step)
     sets = own.get("sets") if isinstance(own, Mapping) else None
     for key, value in sets.items() if isinstance(sets, Mapping) else ():
-        words += ["--set", f"{key}={value}"]
+        words += mask_words(["--set", f"{key}={value}"])
     return shlex.join(words)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmlib._io import UserError
+from mmlib.config.terminal import drawing, plain
 
 _STALE_S = 10.0
 
@@ -24,16 +26,16 @@ def show(ws: Path, *, once: bool = False, console: Console | None = None) -> int
     Raises:
         UserError: none of its sessions is running.
     """
-    place = console or Console()
+    place = console or Console(file=drawing(sys.stdout))
     found = running(ws)
     if found is None:
         raise UserError(f"{ws}: no session is running; expected one started with --source live:EXCHANGE")
     if once:
-        place.print(view(found))
+        place.print(_drawn(found))
         return 0
-    with Live(view(found), console=place, refresh_per_second=2, transient=False) as live:
+    with Live(_drawn(found), console=place, refresh_per_second=2, transient=False) as live:
         while (found := running(ws)) is not None:
-            live.update(view(found))
+            live.update(_drawn(found))
             time.sleep(1.0)
     return 0
 
@@ -47,11 +49,35 @@ def running(ws: Path) -> dict[str, Any] | None:
         try:
             status = dict(json.loads(path.read_text(encoding="utf-8")))
             fresh = time.time() - status["at_ns"] / 1e9 < _STALE_S
-        except (OSError, ValueError, KeyError, TypeError):
+            lives = fresh and _alive(int(status["pid"]))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             continue  # being replaced, or not ours
-        if fresh and _alive(int(status["pid"])) and (newest is None or status["at_ns"] > newest["at_ns"]):
-            newest = status
+        if lives and (newest is None or status["at_ns"] > newest["at_ns"]):
+            newest = status | {"_file": str(path)}
     return newest
+
+
+def _drawn(status: dict[str, Any]) -> Group:
+    """``view`` of a status whose texts may come from anywhere, and which may be damaged.
+
+    Raises:
+        UserError: the status is not what a session writes.
+    """
+    try:
+        return view(_plain(status))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+        reason = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
+        raise UserError(
+            f"{status['_file']}: damaged ({reason}); expected the status of a running session"
+        ) from exc
+
+
+def _plain(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {plain(str(name)): _plain(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [_plain(value) for value in tree]
+    return plain(tree) if isinstance(tree, str) else tree
 
 
 def view(status: dict[str, Any]) -> Group:
