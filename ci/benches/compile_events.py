@@ -100,7 +100,7 @@ def table(events: Iterable[Mapping[str, Any]], rows: int = 60) -> str:
     return "\n".join(f"{own[name]:8.2f} s {count[name]:4d} x  {name}" for name in order)
 
 
-def main(argv: list[str]) -> int:
+def show(argv: list[str]) -> int:
     """Count a command, or show what was counted."""
     code = 0
     if argv[:1] == ["--run"]:
@@ -113,4 +113,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(show(sys.argv[1:]))

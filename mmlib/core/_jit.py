@@ -12,31 +12,11 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
 
-from mmlib.core.kernelcache import KernelCache
+from mmlib.core.kernel import Kernel
 
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
-
-
-class Kernel(CPUDispatcher):
-    """A function that numba compiles at its first call with arguments of new types, or finds compiled."""
-
-    def __init__(self, py_func: Callable[..., Any], locals: Any = None, targetoptions: Any = None) -> None:
-        super().__init__(py_func, locals, targetoptions)
-        self._cache = KernelCache(py_func)
-
-    def compile(self, sig: Any) -> Any:
-        """Entry point of a specialisation; no two processes compile the same at once."""
-        with global_compiler_lock:
-            if tuple(sig) in self.overloads:
-                return self.overloads[tuple(sig)].entry_point
-            if self._cache.has(sig, self.targetctx):
-                return super().compile(sig)
-            with self._cache.compiling(sig, self.targetctx):
-                return super().compile(sig)
 
 
 def _kernel(function: Callable[..., Any], **options: Any) -> Any:

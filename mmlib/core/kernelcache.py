@@ -157,6 +157,13 @@ def _imports(source: bytes, package: str) -> list[list[str]]:
 _IMPORTS = _Imports(Path(DIRECTORY, "imports.json") if DIRECTORY else None)
 
 
+def kept_keys(directory: Path) -> Iterator[tuple[Any, ...]]:
+    """Keys of all that is kept: argument types, processor, code; what another version wrote is passed over."""
+    for path in sorted(directory.rglob(f"*{_SUFFIX}")):
+        with suppress(Exception):  # a type that is no more, a file that is being replaced
+            yield pickle.loads(path.read_bytes())[0]  # noqa: S301  (written by this user)
+
+
 class KernelCache(_Cache):
     """Keeps the specialisations of one kernel; in place of numba's own cache, whose index two writers take from each other."""
 
