@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ApiError(Exception):
     """A request that is refused.
@@ -10,19 +12,23 @@ class ApiError(Exception):
         code: as the exchange documents it, such as -1121.
         text: the exchange's own words.
         status: of the HTTP answer.
-        retry_after_s: for 418 and 429.
+        retry_after_s: for 418 and 429. data: what the answer says beside.
     """
 
-    def __init__(self, code: int, text: str, status: int = 400, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, code: int, text: str, status: int = 400, retry_after_s: int | None = None, data: Any = None
+    ) -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
         self.text = text
         self.status = status
         self.retry_after_s = retry_after_s
+        self.data = data
 
-    def body(self) -> dict[str, int | str]:
+    def body(self) -> dict[str, Any]:
         """The JSON that clients read."""
-        return {"code": self.code, "msg": self.text}
+        answer: dict[str, Any] = {"code": self.code, "msg": self.text}
+        return answer if self.data is None else answer | {"data": self.data}
 
 
 def missing(name: str) -> ApiError:

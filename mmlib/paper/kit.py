@@ -14,7 +14,7 @@ from mmlib.paper.frames import Frames
 from mmlib.paper.limits import Limits
 from mmlib.paper.streams import Streams
 
-VENUES = ("binanceusdm",)
+VENUES = ("binanceusdm", "binance")
 
 
 @dataclass
@@ -50,7 +50,7 @@ def kit_of(name: str) -> Kit:
     Raises:
         UserError: there is none of this name.
     """
-    makers: Mapping[str, Any] = {"binanceusdm": _usdm}
+    makers: Mapping[str, Any] = {"binanceusdm": _usdm, "binance": _spot}
     if name not in makers:
         raise UserError(f"--venue {name!r}: unknown; expected one of {', '.join(VENUES)}")
     kit: Kit = makers[name]()
@@ -64,3 +64,12 @@ def _usdm() -> Kit:
 
     table = Table().merged(wallet.ELSEWHERE, market.TABLE, trade.TABLE, account.TABLE, wallet.TABLE)
     return Kit("binanceusdm", UsdmMoney(), table, market.limits(), ("/ws-fapi/v1",))
+
+
+def _spot() -> Kit:
+    from mmlib.paper import wallet
+    from mmlib.paper.spot import account, market, trade
+    from mmlib.paper.spot.money import SpotMoney
+
+    table = Table().merged(wallet.ELSEWHERE, market.TABLE, trade.TABLE, account.TABLE, wallet.TABLE)
+    return Kit("binance", SpotMoney(), table, market.limits(), ("/ws-api/v3",))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from decimal import Decimal
 from typing import Any
 
+from mmlib.paper import listenkeys
 from mmlib.paper.calls import Call, Security, Table
 from mmlib.paper.errors import NOT_SUPPORTED, ApiError
-from mmlib.paper.party import Party
 from mmlib.paper.steps import plain
 from mmlib.paper.usdm import texts
 from mmlib.paper.usdm.market import mark_price
 
 TABLE = Table()
 _SIGNED, _KEY = Security.SIGNED, Security.KEY
-LISTEN_KEY_S = 3600.0
 _ZERO = Decimal(0)
 
 
@@ -204,35 +201,20 @@ async def symbol_config(call: Call) -> Any:
 @TABLE.add("POST", "/fapi/v1/listenKey", security=_KEY, ws="userDataStream.start")
 async def listen_key(call: Call) -> Any:
     """Begin a user stream, or keep the one that is there."""
-    party = call.party
-    if not party.listen_key or party.listen_until < time.time():
-        party.listen_key = secrets.token_urlsafe(48)[:64]
-    party.listen_until = time.time() + LISTEN_KEY_S
-    return {"listenKey": party.listen_key}
+    return listenkeys.begin(call.party)
 
 
 @TABLE.add("PUT", "/fapi/v1/listenKey", security=_KEY, ws="userDataStream.ping")
 async def keep_listen_key(call: Call) -> Any:
     """Keep the user stream for another hour."""
-    party = call.party
-    if not party.listen_key or party.listen_until < time.time():
-        raise ApiError(-1125, "This listenKey does not exist.")
-    party.listen_until = time.time() + LISTEN_KEY_S
-    return {"listenKey": party.listen_key}
+    return listenkeys.keep(call.party)
 
 
 @TABLE.add("DELETE", "/fapi/v1/listenKey", security=_KEY, ws="userDataStream.stop")
 async def close_listen_key(call: Call) -> Any:
     """End the user stream."""
-    expire(call.party, call.exchange.clock.server_ms())
+    listenkeys.expire(call.party, call.exchange.clock.server_ms())
     return {}
-
-
-def expire(party: Party, now_ms: int) -> None:
-    """The listen key is over: say so to the streams that used it."""
-    key, party.listen_key = party.listen_key, ""
-    if key:
-        party.say({"e": "listenKeyExpired", "E": str(now_ms), "listenKey": key})
 
 
 def _assets(call: Call) -> list[dict[str, Any]]:
