@@ -124,6 +124,7 @@ class Action(IntEnum):
 
     NEW = 0
     CANCEL = 1
+    REPLACE = 2  # price and quantity; the place in the queue is lost
 
 
 class TimeInForce(IntEnum):

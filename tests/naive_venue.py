@@ -39,6 +39,7 @@ class Own:
     qty: float
     tif: str
     leaves: float = 0.0
+    done: float = 0.0
     front: float = 0.0
     cum: float = 0.0
     sent_ns: int = 0
@@ -79,6 +80,7 @@ class NaiveVenue:
 
     def execute(self, ns: int, o: Own, tick: int, qty: float, maker: bool) -> None:
         o.leaves -= qty
+        o.done += qty
         if o.leaves < 0.5 * self.lot:
             self.resting.pop(o.id, None)
         self.tell(ns, "fill", o, tick, qty, maker)
@@ -144,10 +146,13 @@ class NaiveVenue:
         return [(t, side[t]) for t in sorted(reach, key=lambda t: o.side * t)]
 
     def new(self, ns: int, o: Own) -> None:
+        self.enter(ns, o, o.qty)
+
+    def enter(self, ns: int, o: Own, leaves: float) -> None:
         best = self.book.best_ask if o.side > 0 else self.book.best_bid
         known = best not in (NONE_BID, NONE_ASK)
         crosses = known and (o.tif == "MARKET" or o.side * (o.tick - best) >= 0)
-        o.leaves = o.qty
+        o.leaves = leaves
         if crosses and o.tif != "GTX":
             if not self.partial:
                 self.execute(ns, o, best, o.leaves, False)
@@ -170,11 +175,24 @@ class NaiveVenue:
         found = self.resting.pop(o.id, None)
         self.tell(ns, "canceled" if found else "rejected", o, qty=found.leaves if found else 0.0)
 
+    def replace(self, ns: int, o: Own, tick: int, qty: float) -> None:
+        if o.id not in self.resting:
+            self.tell(ns, "rejected", o)
+        elif qty - o.done < 0.5 * self.lot:
+            self.cancel(ns, o)
+        else:
+            del self.resting[o.id]
+            o.tick = tick
+            self.enter(ns, o, qty - o.done)
+
 
 def naive_replay(
     venue: NaiveVenue, rows: list[Row], commands: list, entry: Callable[[int], int]
 ) -> list[Told]:
-    """Commands are (local_ns, 'new'|'cancel', Own); exchange data before requests at equal times. Returns every report."""
+    """Commands are (local_ns, 'new'|'cancel'|('replace', tick, qty), Own); exchange data before requests at equal times.
+
+    Returns every report.
+    """
     last, agenda = 0, []
     for ns, what, o in sorted(commands, key=lambda c: c[0]):
         if entry(ns) >= 0:
@@ -186,5 +204,8 @@ def naive_replay(
             venue.row(market.pop(0))
         else:
             ns, what, o = agenda.pop(0)
-            (venue.new if what == "new" else venue.cancel)(ns, o)
+            if isinstance(what, tuple):
+                venue.replace(ns, o, *what[1:])
+            else:
+                (venue.new if what == "new" else venue.cancel)(ns, o)
     return venue.told

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mmlib.core._jit import JIT_DISABLED
 from mmlib.engine.bench import PRESETS, run_grid
-from mmlib.exchange.latency import entry_latency_ns, order_latency, response_latency_ns
+from mmlib.exchange.latency import entry_latency_ns, response_latency_ns
+from mmlib.exchange.venue import new_accounts
 from tests.naive_grid import NaiveGrid
 from tests.naive_venue import NaiveVenue, Row
 from tests.test_core_replay_orders import LOT, MODELS, events, market, split, stream
@@ -111,10 +112,10 @@ def test_chunks_do_not_matter() -> None:
 
 def test_interpolation_matches_hand_computed_values() -> None:
     table = np.array([[100, 110, 130], [200, 230, 240], [300, 0, 350], [400, 410, 430]], np.int64)
-    latency = order_latency(1, 1, table)
+    accounts, tables = new_accounts(1, queue_model=0, queue_exponent=1.0, order_latency=table)
     asked = [50, 100, 150, 199, 200, 250, 399, 400, 900]
     #                before: first row's; 10..30 over 100; refused between rows with 0: 40..50 and 50..30
-    assert [int(entry_latency_ns(latency, np.int64(x))) for x in asked] == [
+    assert [int(entry_latency_ns(accounts[0], tables, np.int64(x))) for x in asked] == [
         10,
         10,
         20,
@@ -125,7 +126,8 @@ def test_interpolation_matches_hand_computed_values() -> None:
         10,
         10,
     ]
-    assert int(response_latency_ns(order_latency(5, 6), np.int64(9))) == 6
+    accounts, tables = new_accounts(1, queue_model=0, queue_exponent=1.0, entry_ns=5, response_ns=6)
+    assert int(response_latency_ns(accounts[0], tables, np.int64(9))) == 6
 
 
 def test_a_clock_that_begins_beyond_the_first_chunk_sets_the_steps() -> None:

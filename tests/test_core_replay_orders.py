@@ -54,6 +54,9 @@ requests = st.lists(
         st.sampled_from(["GTC", "GTC", "GTX", "GTX", "IOC", "FOK", "MARKET"]),
         st.sampled_from([0.5, 1.0, 2.5, 6.0]),
         st.integers(-5, 60),  # cancelled after; before it is sent for a negative number
+        st.one_of(  # replaced after, at another price, by another quantity
+            st.none(), st.tuples(st.integers(0, 60), st.integers(8, 31), st.sampled_from([0.5, 1.0, 6.0]))
+        ),
     ),
     max_size=14,
 )
@@ -99,11 +102,13 @@ def split(rows: list[Row]) -> list[Row]:
 
 def commands(drawn: list) -> list:
     out = []
-    for i, (delay, side, tick, tif, qty, hold) in enumerate(drawn, start=1):
+    for i, (delay, side, tick, tif, qty, hold, *change) in enumerate(drawn, start=1):
         order = Own(100 - i, side, tick, qty, tif)
         out.append((START + delay, "new", order))
         if hold < 40:
             out.append((START + delay + hold, "cancel", order))
+        for after, new_tick, new_qty in filter(None, change):
+            out.append((START + delay + after, ("replace", new_tick, new_qty), order))
     return sorted(out, key=lambda c: c[0])
 
 
@@ -111,8 +116,10 @@ def order_rows(sent: list) -> np.ndarray:
     out = np.zeros(len(sent), ORDER_ROW)
     for row, (ns, what, o) in zip(out, sent, strict=True):
         row["ts_ns"], row["order_id"], row["side"], row["qty"] = ns, o.id, o.side, o.qty
-        row["action"] = Action.NEW if what == "new" else Action.CANCEL
+        row["action"] = {"new": Action.NEW, "cancel": Action.CANCEL}.get(what, Action.REPLACE)
         row["price_ticks"] = o.tick
+        if isinstance(what, tuple):
+            row["price_ticks"], row["qty"] = what[1:]
         row["kind"] = OrderKind.MARKET if o.tif == "MARKET" else OrderKind.LIMIT
         row["tif"] = TimeInForce.GTC if o.tif == "MARKET" else TimeInForce[o.tif]
     return out
@@ -168,7 +175,7 @@ def test_fills_equal_the_naive_exchange(model, partial, drawn, asked, chunk) -> 
 @given(drawn=market, asked=requests, model=st.sampled_from(MODELS))
 def test_partial_fills_conserve_quantity(drawn, asked, model) -> None:
     """An order gives away no more than it has, a trade no more than it brought, a level no more than it holds."""
-    rows, sent = stream(drawn), commands(asked)
+    rows, sent = stream(drawn), commands([one[:6] for one in asked])
     fills, _ = ours(rows, sent, model, partial_fills=True)
     wanted = {o.id: o.qty for _, what, o in sent if what == "new"}
     limits = {o.id: (o.side, o.tick * TICK) for _, what, o in sent if what == "new" and o.tif != "MARKET"}

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from mmlib.dtypes import EVENT
-from mmlib.strategy.grid import SIGHTING
+from mmlib.strategy.gridstate import SIGHTING
 
 QUEUES: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
     "risk": ("risk", "risk_adverse_queue_model", ()),

@@ -20,7 +20,8 @@ from hftbacktest.data.utils import binancefutures
 from report import bar, finish, machine, seconds
 
 from mmlib.dtypes import EVENT, FLAG_EXCH, FLAG_LOCAL, KIND_CLEAR
-from mmlib.engine.bench import PRESETS, STEP_NS, run_grid
+from mmlib.engine.bench import PRESETS, run_grid
+from mmlib.engine.grids import STEP_NS
 from mmlib.market.binance import read_binance
 from mmlib.market.formats import read_any
 from mmlib.market.recorded import ReaderOptions

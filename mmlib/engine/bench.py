@@ -1,4 +1,4 @@
-"""The bench strategy on our engine: presets, and a run over decoded rows."""
+"""The bench strategy on our engine: presets, and a run of one of them over decoded rows."""
 
 from __future__ import annotations
 
@@ -6,33 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mmlib.core.queue import QUEUE_MODELS
-from mmlib.dtypes import FLAG_EXCH, FLAG_LOCAL
-from mmlib.exchange.latency import order_latency as latency_model
-from mmlib.exchange.requests import DONE
-from mmlib.exchange.venue import MAX_TICKS, NEED_ROWS, NEED_TICKS, REPORTS_FULL, grow_venue, new_venue
-from mmlib.strategy.grid import GRID, SIGHTING, SLOTS, grow_quoter, new_quoter, quote_grid
+from mmlib.engine.grids import CHUNK_ROWS, STEP_NS, GridsRun, capacity_for, first_event_ns, settings_of
+from mmlib.strategy.gridstate import SIGHTING
 
 PRESETS: Mapping[str, Mapping[str, float]] = {
     "grid": {"levels": 20, "interval_ticks": 10, "half_spread_ticks": 20, "skew": 1.0},
     "touch": {"levels": 3, "interval_ticks": 1, "half_spread_ticks": 0, "skew": 0.0},
 }
-STEP_NS = 100_000_000
-_CHUNK_ROWS = 65_536
-_SIGHTINGS = 65_536
-
-
-def first_event_ns(rows: np.ndarray) -> int:
-    """Time of the first event, on whichever clock comes first; 0 for none. Reads no further than it must."""
-    found = []
-    for flag, clock in ((FLAG_EXCH, "exch_ts_ns"), (FLAG_LOCAL, "local_ts_ns")):
-        for start in range(0, len(rows), _CHUNK_ROWS):
-            part = rows[start : start + _CHUNK_ROWS]
-            has = (part["flags"] & flag) != 0
-            if has.any():
-                found.append(int(part[clock][has.argmax()]))
-                break
-    return min(found, default=0)
 
 
 def run_grid(
@@ -49,7 +29,7 @@ def run_grid(
     response_ns: int = 10_000_000,
     order_latency: np.ndarray | None = None,
     step_ns: int = STEP_NS,
-    chunk_rows: int = _CHUNK_ROWS,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> tuple[np.ndarray, int]:
     """Run a preset over EVENT rows (a memory map will do) and return what it saw filled.
 
@@ -63,44 +43,20 @@ def run_grid(
     Returns:
         SIGHTING[k] in order of arrival, and the number of requests sent.
     """
-    venue = new_venue(
-        _capacity(rows[:chunk_rows]),
-        SLOTS,
-        latency_model(entry_ns, response_ns, order_latency),
+    values = PRESETS[preset] if isinstance(preset, str) else preset
+    run = GridsRun(
+        settings_of([{**values, "order_qty": order_qty, "max_position": max_position}]),
+        tick_size=tick_size,
         lot_size=lot_size,
-        queue_model=QUEUE_MODELS[queue_model],
+        start_ns=first_event_ns(rows),
+        capacity_ticks=capacity_for(rows[:chunk_rows]),
+        queue_model=queue_model,
         queue_exponent=queue_exponent,
+        entry_ns=entry_ns,
+        response_ns=response_ns,
+        order_latency=order_latency,
+        step_ns=step_ns,
     )
-    grid = np.zeros(1, GRID)
-    for name, value in (PRESETS[preset] if isinstance(preset, str) else preset).items():
-        grid[name] = value
-    grid["tick_size"], grid["order_qty"], grid["max_position"] = tick_size, order_qty, max_position
-    grid["step_ns"] = step_ns
-    quoter = new_quoter(venue, grid, first_event_ns(rows))
-    seen, out = np.zeros(_SIGHTINGS, SIGHTING), []
-    start, i, j, why = 0, 0, 0, NEED_ROWS
-    while why != DONE:
-        chunk = rows[start : start + chunk_rows].view()
-        chunk.flags.writeable = False
-        final = start + chunk_rows >= len(rows)
-        i, j, why = quote_grid(quoter, chunk, i, j, final, seen)
-        count = int(quoter.grid[0]["n_sightings"])
-        out.append(seen[:count].copy())
-        quoter.grid["n_sightings"] = 0
-        if why == REPORTS_FULL and count == 0:
-            reports = np.concatenate([quoter.venue.reports, np.zeros_like(quoter.venue.reports)])
-            quoter = quoter._replace(venue=quoter.venue._replace(reports=reports))
-        elif why == NEED_TICKS:
-            wider = _capacity(chunk, 2 * len(quoter.slot_at))
-            quoter = grow_quoter(quoter, grow_venue(quoter.venue, wider))
-        elif why == NEED_ROWS:
-            used = min(i, j)
-            start, i, j = start + used, i - used, j - used
-            chunk_rows = 2 * chunk_rows if used == 0 else chunk_rows
-    return np.concatenate(out), int(quoter.grid[0]["n_requests"])
-
-
-def _capacity(rows: np.ndarray, at_least: int = 1024) -> int:
-    ticks = rows["price_ticks"]
-    largest = int(ticks[ticks < MAX_TICKS].max(initial=0))
-    return min(max(largest + largest // 8 + 1024, at_least), MAX_TICKS)
+    out = [np.zeros(0, SIGHTING)]
+    run.over(rows, lambda seen: out.append(seen.copy()), chunk_rows)
+    return np.concatenate(out), int(run.grids[0]["n_requests"])

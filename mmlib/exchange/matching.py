@@ -3,7 +3,8 @@
 Without partial fills the rules are those of hftbacktest 2.4 ``NoPartialFillExchange`` for L2 data: a fill is always whole, own
 orders never change the book, and every own order at a price sees the whole of a trade there. With partial fills (our own
 option) a trade is shared out: own orders at its price take from it in order of arrival what their queue leaves them, never
-more than it holds, and orders that take walk the visible levels. Oracle: ``tests/naive_exchange.py``.
+more than it holds, and orders that take walk the visible levels. Accounts do not meet: each sees the whole of every trade.
+Oracle: ``tests/naive_venue.py``.
 """
 
 from __future__ import annotations
@@ -67,22 +68,34 @@ def _fill_through(venue, side, tick, ts_ns):
 
 
 @jit
+def _left_of_trade(venue, account, qty):
+    """What a trade of ``qty`` has left for the orders of an account that shares trades out."""
+    if account["trade"] != venue.control[0]["n_trades"]:
+        account["trade"] = venue.control[0]["n_trades"]
+        account["trade_left"] = qty
+    return account["trade_left"]
+
+
+@jit
 def _trade_at(venue, slot, qty, ts_ns):
     """A trade of ``qty`` meets the own orders of one price, first in the chain ``slot``."""
     control = venue.control[0]
+    control["n_trades"] += 1
     lot = control["lot_size"]
     at = slot + 1
     while at != 0:
         order = venue.own[at - 1]
+        account = venue.accounts[order["account"]]
         after = order["next"]
-        queue.on_trade(control["queue_model"], order, qty)
+        reaches = _left_of_trade(venue, account, qty) if account["partial_fills"] else qty
+        queue.on_trade(account["queue_model"], order, reaches)
         past = -order["front"] / lot
         if past >= 0.5:
             order["front"] = 0.0
             taken = order["leaves"]
-            if control["partial_fills"]:
-                taken = min(taken, qty, int(past + 0.5) * lot)
-                qty -= taken
+            if account["partial_fills"]:
+                taken = min(taken, reaches, int(past + 0.5) * lot)
+                account["trade_left"] -= taken
             if taken > order["leaves"] - 0.5 * lot:
                 _fill_whole(venue, at - 1, ts_ns)
             elif taken > 0.0:
@@ -105,11 +118,22 @@ def _on_trade(venue, taker_side, tick, qty, ts_ns):
 
 @jit
 def _update_queues(venue, head, tick, before, now):
-    control = venue.control[0]
+    """The level at ``tick`` went from ``before`` to ``now``; neighbours that came together are alike and worked out once."""
     at = head[tick]
+    model, exponent, front, cum = -1, 0.0, 0.0, 0.0
+    ahead = 0.0
     while at != 0:
         order = venue.own[at - 1]
-        queue.on_depth(control["queue_model"], control["queue_exponent"], order, before, now)
+        account = venue.accounts[order["account"]]
+        alike = front == order["front"] and cum == order["cum"]
+        if alike and model == account["queue_model"] and exponent == account["queue_exponent"]:
+            order["front"] = ahead
+            order["cum"] = 0.0
+        else:
+            model, exponent = account["queue_model"], account["queue_exponent"]
+            front, cum = order["front"], order["cum"]
+            queue.on_depth(model, exponent, order, before, now)
+            ahead = order["front"]
         at = order["next"]
 
 
@@ -171,29 +195,28 @@ def _rest(venue, slot, ts_ns):
     order = venue.own[slot]
     tick = order["price_ticks"]
     order["front"] = venue.book.bid_qty[tick] if order["side"] > 0 else venue.book.ask_qty[tick]
-    order["front_at_entry"] = order["front"]
     order["cum"] = 0.0
     insert(venue, slot)
-    report(venue, slot, ts_ns, ACCEPTED, tick, 0.0, _MAKER)
+    report(venue, slot, ts_ns, ACCEPTED, tick, order["front"], _MAKER)
 
 
 @jit
-def _reachable(venue, slot):
-    """Levels and quantity that an order may take from the visible book."""
+def _reachable(venue, slot, price_ticks, leaves):
+    """Levels and quantity that an order of this price and open quantity may take from the visible book."""
     order = venue.own[slot]
     book = venue.book
     levels = 0
     total = 0.0
-    wanted = order["leaves"] - 0.5 * venue.control[0]["lot_size"]
+    wanted = leaves - 0.5 * venue.control[0]["lot_size"]
     market = order["kind"] == _MARKET
     if order["side"] > 0:
-        last = book.top[HIGH_ASK] if market else min(book.top[HIGH_ASK], order["price_ticks"])
+        last = book.top[HIGH_ASK] if market else min(book.top[HIGH_ASK], price_ticks)
         for tick in range(book.top[BEST_ASK], last + 1):
             if book.ask_qty[tick] > 0.0 and total < wanted:
                 levels += 1
                 total += book.ask_qty[tick]
     else:
-        last = book.top[LOW_BID] if market else max(book.top[LOW_BID], order["price_ticks"])
+        last = book.top[LOW_BID] if market else max(book.top[LOW_BID], price_ticks)
         for tick in range(book.top[BEST_BID], last - 1, -1):
             if book.bid_qty[tick] > 0.0 and total < wanted:
                 levels += 1
@@ -206,7 +229,7 @@ def _walk(venue, slot, ts_ns):
     """Take level by level until the order is done or nothing is in reach."""
     order = venue.own[slot]
     side = order["side"]
-    levels, _ = _reachable(venue, slot)
+    levels, _ = _reachable(venue, slot, order["price_ticks"], order["leaves"])
     tick = venue.book.top[BEST_ASK] if side > 0 else venue.book.top[BEST_BID]
     while levels > 0:
         here = venue.book.ask_qty[tick] if side > 0 else venue.book.bid_qty[tick]
@@ -221,11 +244,11 @@ def _take(venue, slot, ts_ns, best):
     """An order that crosses: whole at the best price, or level by level with partial fills."""
     order = venue.own[slot]
     control = venue.control[0]
-    if control["partial_fills"] == 0:
+    if venue.accounts[order["account"]]["partial_fills"] == 0:
         execute(venue, slot, ts_ns, best, order["leaves"], _TAKER)
         return
     small = 0.5 * control["lot_size"]
-    _, total = _reachable(venue, slot)
+    _, total = _reachable(venue, slot, order["price_ticks"], order["leaves"])
     if order["kind"] == _MARKET or order["tif"] != _FOK or total >= order["leaves"] - small:
         _walk(venue, slot, ts_ns)
     if order["leaves"] < small:
@@ -237,11 +260,11 @@ def _take(venue, slot, ts_ns, best):
 
 
 @jit
-def room_for_new(venue, slot):
-    """How many reports a new order can cause at most."""
-    if venue.control[0]["partial_fills"] == 0:
+def room_for_new(venue, slot, price_ticks, qty):
+    """How many reports a new order of a slot, or a replacement, can cause at most."""
+    if venue.accounts[venue.own[slot]["account"]]["partial_fills"] == 0:
         return 1
-    levels, _ = _reachable(venue, slot)
+    levels, _ = _reachable(venue, slot, price_ticks, qty)
     return levels + 1
 
 
@@ -273,3 +296,25 @@ def on_cancel(venue, slot, ts_ns):
         return
     remove(venue, slot)
     report(venue, slot, ts_ns, CANCELED, order["price_ticks"], order["leaves"], _MAKER)
+
+
+@jit
+def on_replace(venue, slot, price_ticks, qty, ts_ns):
+    """A change of price and quantity reaches the exchange: the order goes to the end of the queue, or is refused as above.
+
+    ``qty`` counts what is executed already; an order with nothing left is cancelled. Source: hftbacktest 2.4.4 ``ack_modify``;
+    for partly executed orders, Binance's "Modify Order" (USD-M futures).
+    """
+    order = venue.own[slot]
+    if order["resting"] == 0:
+        report(venue, slot, ts_ns, REJECTED, order["price_ticks"], 0.0, _MAKER)
+        return
+    leaves = order["leaves"] + qty - order["qty"]
+    if leaves < 0.5 * venue.control[0]["lot_size"]:
+        on_cancel(venue, slot, ts_ns)
+        return
+    remove(venue, slot)
+    order["price_ticks"] = price_ticks
+    order["qty"] = qty
+    order["leaves"] = leaves
+    on_new(venue, slot, ts_ns)

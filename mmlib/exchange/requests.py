@@ -1,6 +1,6 @@
-"""Replays requests that are known beforehand: a user's own orders against a recording.
+"""Replays requests that are known beforehand: own orders of one account or many against a recording.
 
-Nothing that happens changes what such a user sends, so no local view is needed: the exchange meets market rows and requests in
+Nothing that happens changes what such users send, so no local view is needed: the exchange meets market rows and requests in
 the order of its own clock, rows first at equal times.
 """
 
@@ -12,7 +12,7 @@ from mmlib.core._jit import jit_borrowing as jit
 from mmlib.dtypes import Action
 from mmlib.exchange.latency import entry_latency_ns
 from mmlib.exchange.marketpass import exchange_until
-from mmlib.exchange.matching import on_cancel, on_new, room_for_new
+from mmlib.exchange.matching import on_cancel, on_new, on_replace, room_for_new
 from mmlib.exchange.venue import N_ASKS, N_BIDS, NEED_ROWS, REACHED, REPORTS_FULL
 
 DONE = 4
@@ -22,7 +22,10 @@ REQUEST = np.dtype(
     [
         ("sent_ns", "i8"),  # local clock
         ("arrives_ns", "i8"),  # exchange clock; -1 when it is refused on the way
+        ("qty", "f8"),  # base units, of a NEW or REPLACE
         ("slot", "i4"),
+        ("account", "i4"),
+        ("price_ticks", "i4"),  # likewise
         ("action", "u1"),
         ("_pad", "u1", (3,)),
     ]
@@ -32,40 +35,44 @@ _NEVER = np.int64(2**62)
 
 
 @jit
-def arrivals(latency, requests):
-    """Fill in when each request reaches the exchange: none overtakes another.
+def arrivals(accounts, tables, requests):
+    """Fill in when each request reaches the exchange: none overtakes another of its account.
 
     Args:
-        latency: latency.Latency.
-        requests: REQUEST[n] in order of ``sent_ns``.
+        accounts: venue.ACCOUNT[K], with the arrival of their latest requests. tables: see latency.entry_latency_ns.
+        requests: REQUEST[n], those of an account in order of ``sent_ns``.
     """
-    last = np.int64(0)
     for i in range(len(requests)):
         request = requests[i]
-        entry_ns = entry_latency_ns(latency, request["sent_ns"])
+        account = accounts[request["account"]]
+        entry_ns = entry_latency_ns(account, tables, request["sent_ns"])
         if entry_ns < 0:
             request["arrives_ns"] = -1
             continue
-        last = max(request["sent_ns"] + entry_ns, last)
-        request["arrives_ns"] = last
+        account["last_arrival_ns"] = max(request["sent_ns"] + entry_ns, account["last_arrival_ns"])
+        request["arrives_ns"] = account["last_arrival_ns"]
 
 
 @jit
 def _serve(venue, request):
     """One request at its time of arrival; returns False when the reports have no room for it."""
     slot = request["slot"]
+    order = venue.own[slot]
     resting = venue.edge[N_BIDS] + venue.edge[N_ASKS]
-    room = len(venue.reports) - venue.control[0]["n_reports"]
+    room = len(venue.reports) - venue.control[0]["n_reports"] - resting
     if request["action"] == Action.CANCEL:
-        if room < 1 + resting:
+        if room < 1:
             return False
-        venue.own[slot]["sent_ns"] = request["sent_ns"]
+        order["sent_ns"] = request["sent_ns"]
         on_cancel(venue, slot, request["arrives_ns"])
         return True
-    if room < room_for_new(venue, slot) + resting:
+    if room < room_for_new(venue, slot, request["price_ticks"], request["qty"]):
         return False
-    venue.own[slot]["sent_ns"] = request["sent_ns"]
-    on_new(venue, slot, request["arrives_ns"])
+    order["sent_ns"] = request["sent_ns"]
+    if request["action"] == Action.NEW:
+        on_new(venue, slot, request["arrives_ns"])
+    else:
+        on_replace(venue, slot, request["price_ticks"], request["qty"], request["arrives_ns"])
     return True
 
 
@@ -76,7 +83,7 @@ def serve_requests(venue, rows, start, final, requests, first, end_ns):
     Args:
         venue: venue.Venue. rows: EVENT[n]; start: first row not yet processed.
         final: whether no rows follow.
-        requests: REQUEST[m] in order of ``sent_ns``; first: the first not yet served.
+        requests: REQUEST[m] in order of ``arrives_ns``, none refused; first: the first not yet served.
         end_ns: local time of the last row, once ``final``; requests sent later are not served.
 
     Returns:
@@ -84,8 +91,6 @@ def serve_requests(venue, rows, start, final, requests, first, end_ns):
     """
     i, k = start, first
     while True:
-        while k < len(requests) and requests[k]["arrives_ns"] < 0:
-            k += 1
         limit_ns = _NEVER
         if k < len(requests):
             limit_ns = requests[k]["arrives_ns"]
@@ -93,7 +98,9 @@ def serve_requests(venue, rows, start, final, requests, first, end_ns):
         if why == NEED_ROWS:
             if not final:
                 return i, k, NEED_ROWS
-            if k >= len(requests) or requests[k]["sent_ns"] > end_ns:
+            while k < len(requests) and requests[k]["sent_ns"] > end_ns:
+                k += 1
+            if k >= len(requests):
                 return i, k, DONE
         elif why != REACHED:
             return i, k, why

@@ -20,14 +20,18 @@ from mmlib.exchange.venue import (
 def report(venue, slot, ts_ns, what, price_ticks, qty, liquidity):
     """Send word about an order; it reaches us after the response latency, behind all words sent before."""
     control = venue.control[0]
-    at_ns = max(ts_ns + response_latency_ns(venue.latency, ts_ns), control["last_report_ns"])
-    control["last_report_ns"] = at_ns
+    place = venue.own[slot]["account"]
+    account = venue.accounts[place]
+    at_ns = max(ts_ns + response_latency_ns(account, venue.tables, ts_ns), account["last_report_ns"])
+    account["last_report_ns"] = at_ns
+    control["last_report_ns"] = max(control["last_report_ns"], at_ns)
     row = venue.reports[control["n_reports"]]
     row["at_ns"] = at_ns
     row["exch_ns"] = ts_ns
     row["sent_ns"] = venue.own[slot]["sent_ns"]
     row["qty"] = qty
     row["slot"] = slot
+    row["account"] = place
     row["price_ticks"] = price_ticks
     row["what"] = what
     row["liquidity"] = liquidity
@@ -46,26 +50,30 @@ def _append(head, own, slot):
     """Put an order last among those at its price."""
     tick = own[slot]["price_ticks"]
     own[slot]["next"] = 0
-    at = head[tick]
-    if at == 0:
+    first = head[tick]
+    if first == 0:
         head[tick] = slot + 1
+        own[slot]["prev"] = slot + 1
         return
-    while own[at - 1]["next"] != 0:
-        at = own[at - 1]["next"]
-    own[at - 1]["next"] = slot + 1
+    last = own[first - 1]["prev"]
+    own[last - 1]["next"] = slot + 1
+    own[slot]["prev"] = last
+    own[first - 1]["prev"] = slot + 1
 
 
 @jit
 def _unchain(head, own, slot):
     tick = own[slot]["price_ticks"]
     after = own[slot]["next"]
-    at = head[tick]
-    if at == slot + 1:
+    before = own[slot]["prev"]
+    first = head[tick]
+    if first == slot + 1:
         head[tick] = after
+        if after != 0:
+            own[after - 1]["prev"] = before
         return
-    while own[at - 1]["next"] != slot + 1:
-        at = own[at - 1]["next"]
-    own[at - 1]["next"] = after
+    own[before - 1]["next"] = after
+    own[after - 1 if after != 0 else first - 1]["prev"] = before
 
 
 @jit

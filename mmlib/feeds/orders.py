@@ -25,6 +25,7 @@ FILL_COLUMNS = (
 )
 ACTUAL_COLUMNS = ("exch_ts_ns", "order_id", "side", "price", "qty")
 _SIDES = {"buy": 1, "sell": -1}
+_TIMES_IN_FORCE = {"gtc": 0, "gtx": 1, "ioc": 2, "fok": 3, "": 0}
 _SIDE_NAMES = {1: "buy", -1: "sell"}
 _LIQUIDITY = {Liquidity.MAKER: "maker", Liquidity.TAKER: "taker"}
 _EARLIEST_NS, _LATEST_NS = 1_000_000_000_000_000_000, 4_000_000_000_000_000_000
@@ -93,7 +94,8 @@ class _Cells:
 def read_orders(path: Path, tick_size: float, lot_size: float) -> Orders:
     """Read orders: ``ts_ns,action,order_id,side,price,qty,time_in_force`` under a header, in any order of columns.
 
-    A new order without a price is a market order; a cancel needs ``ts_ns``, ``action`` and ``order_id`` only. Order ids are
+    A new order without a price is a market order; a cancel needs ``ts_ns``, ``action`` and ``order_id`` only, a replace (price
+    and quantity change, the place in the queue is lost) ``price`` and ``qty`` as well. Order ids are
     any text. ``time_in_force`` is GTC, GTX (post only), IOC or FOK, empty for GTC.
 
     Raises:
@@ -103,13 +105,13 @@ def read_orders(path: Path, tick_size: float, lot_size: float) -> Orders:
     rows: list[tuple[int, ...]] = []
     amounts: list[float] = []
     for cells in _lines(path, ORDER_COLUMNS):
-        action = cells.choice("action", {"new": Action.NEW, "cancel": Action.CANCEL})
+        action = cells.choice("action", {action.name.lower(): action for action in Action})
         name = cells.cells["order_id"]
         if not name:
             cells.refuse("order_id", "a name or number")
         if action == Action.NEW and name in names:
             cells.refuse("order_id", "an id that was not sent as new before")
-        if action == Action.CANCEL and name not in names:
+        if action != Action.NEW and name not in names:
             cells.refuse("order_id", "an order that was sent as new above")
         place = names.setdefault(name, len(names))
         at = cells.time_ns("ts_ns")
@@ -117,10 +119,11 @@ def read_orders(path: Path, tick_size: float, lot_size: float) -> Orders:
             rows.append((at, place, 0, action, 1, TimeInForce.GTC, OrderKind.LIMIT))
             amounts.append(0.0)
             continue
-        side = cells.choice("side", _SIDES)
+        fresh = action == Action.NEW
+        side = cells.choice("side", _SIDES) if fresh else 1
         amounts.append(cells.steps("qty", lot_size, "lot size") * lot_size)
-        tif = cells.choice("time_in_force", {"gtc": 0, "gtx": 1, "ioc": 2, "fok": 3, "": 0})
-        kind = OrderKind.LIMIT if cells.cells["price"] else OrderKind.MARKET
+        tif = cells.choice("time_in_force", _TIMES_IN_FORCE) if fresh else TimeInForce.GTC
+        kind = OrderKind.LIMIT if cells.cells["price"] or not fresh else OrderKind.MARKET
         ticks = cells.steps("price", tick_size, "tick size") if kind == OrderKind.LIMIT else 0
         if ticks >= 2**31 - 1:
             cells.refuse("price", f"less than {2**31 - 1} ticks of {tick_size:g}")

@@ -1,324 +1,449 @@
-"""A grid of post-only quotes on both sides, at a fixed step of local time: the strategy that two engines are compared by.
+"""Grids of post-only quotes on both sides, at a fixed step of local time: K settings on one book in one pass.
 
 At each step: what arrived by then is taken in; filled orders are noted and inactive ones dropped; live orders that are not in
 the new grid are cancelled; grid prices without an order are quoted. The exchange runs ahead of the local view to the same
-time, which changes nothing, since nothing local reaches it in between. Oracle: the same strategy on hftbacktest (``ci/bench``).
+time, which changes nothing, since nothing local reaches it in between. Accounts share book, local view and steps; one whose
+grid and orders are as they were at the step before is passed over. Oracle: the same strategy on hftbacktest (``ci/bench``),
+account by account, and tests/naive_grid.py.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmlib.core._jit import jit_borrowing as jit
-from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID, sparse_zeros
-from mmlib.dtypes import Action, OrderKind, TimeInForce
-from mmlib.exchange.ladder import Ladder, empty_ladder, grow_ladder
+from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID
+from mmlib.dtypes import Liquidity, OrderKind, TimeInForce
 from mmlib.exchange.latency import entry_latency_ns
 from mmlib.exchange.marketpass import exchange_until, local_until
 from mmlib.exchange.matching import on_cancel, on_new
-from mmlib.exchange.requests import DONE, REQUEST
-from mmlib.exchange.venue import ACCEPTED, FILLED, NEED_ROWS, REACHED, REJECTED, REPORTS_FULL, Venue
-
-SLOTS = 1024
-_RING = 8192  # requests under way
-_NEW, _CANCEL = int(Action.NEW), int(Action.CANCEL)
-_FREE, _PENDING_NEW, _LIVE, _PENDING_CANCEL = 0, 1, 2, 3
-
-SIGHTING = np.dtype(
-    [
-        ("exch_ns", "i8"),  # when the order was filled
-        ("seen_ns", "i8"),  # step at which the strategy saw it
-        ("qty", "f8"),
-        ("price_ticks", "i4"),
-        ("side", "i1"),
-        ("maker", "u1"),
-        ("_pad", "u1", (2,)),
-    ]
+from mmlib.exchange.requests import DONE
+from mmlib.exchange.venue import (
+    ACCEPTED,
+    FILLED,
+    MAX_TICKS,
+    N_ASKS,
+    N_BIDS,
+    NEED_ROWS,
+    NEED_TICKS,
+    REACHED,
+    REJECTED,
+    REPORTS_FULL,
+)
+from mmlib.strategy.gridstate import (
+    ASKED_CANCEL,
+    ASKED_NEW,
+    LIVE,
+    SETTLE,
+    STEP_DECIDE,
+    STEP_SERVE,
 )
 
-GRID = np.dtype(
-    [
-        ("tick_size", "f8"),
-        ("order_qty", "f8"),
-        ("max_position", "f8"),
-        ("skew", "f8"),
-        ("levels", "i8"),
-        ("interval_ticks", "i8"),
-        ("half_spread_ticks", "i8"),
-        ("step_ns", "i8"),
-        ("next_ns", "i8"),  # of the coming step
-        ("position", "f8"),
-        ("n_active", "i8"),
-        ("n_free", "i8"),
-        ("reports_read", "i8"),
-        ("request_head", "i8"),
-        ("request_tail", "i8"),
-        ("n_sightings", "i8"),
-        ("n_requests", "i8"),
-        ("dropped", "i8"),  # quotes wanted but not sent: no slot, or a price that the book does not reach
-    ]
-)
+NEED_ROOM = 5
+"""Slots, lists or the queue of requests must grow (the other reasons to come back are those of ``venue`` and DONE)."""
 
-
-class Quoter(NamedTuple):
-    """The strategy and what it knows.
-
-    Attributes:
-        venue: the exchange.
-        prices: best prices as we see them (vectors of uint8).
-        grid: GRID[1].
-        status: uint8[SLOTS], our orders as we know them; side: int8[SLOTS]; price_ticks: int64[SLOTS].
-        sent_ns: int64[SLOTS], of the latest request; place: int32[SLOTS], in ``active``.
-        active: int32[SLOTS], the slots in use come first; free: int32[SLOTS], a stack of the others.
-        slot_at: int16[capacity], slot + 1 of our order at each tick, 0 for none.
-        requests: REQUEST[_RING], under way.
-    """
-
-    venue: Venue
-    prices: Ladder
-    grid: Any
-    status: Any
-    side: Any
-    price_ticks: Any
-    sent_ns: Any
-    place: Any
-    active: Any
-    free: Any
-    slot_at: Any
-    requests: Any
-
-
-def new_quoter(venue: Venue, grid: np.ndarray, start_ns: int) -> Quoter:
-    """A strategy that has not quoted yet; its first step is one step after ``start_ns``."""
-    grid = grid.copy()
-    grid["next_ns"], grid["n_free"] = start_ns + grid["step_ns"], SLOTS
-    capacity = len(venue.bid_head)
-    return Quoter(
-        venue,
-        empty_ladder(capacity, np.uint8),
-        grid,
-        np.zeros(SLOTS, np.uint8),
-        np.zeros(SLOTS, np.int8),
-        np.zeros(SLOTS, np.int64),
-        np.zeros(SLOTS, np.int64),
-        np.zeros(SLOTS, np.int32),
-        np.zeros(SLOTS, np.int32),
-        np.arange(SLOTS, dtype=np.int32)[::-1].copy(),
-        sparse_zeros(capacity, np.int16),
-        np.zeros(_RING, REQUEST),
-    )
-
-
-def grow_quoter(quoter: Quoter, venue: Venue) -> Quoter:
-    """The same strategy on a venue that was given room for more ticks."""
-    capacity = len(venue.bid_head)
-    slot_at = sparse_zeros(capacity, np.int16)
-    slot_at[: len(quoter.slot_at)] = quoter.slot_at
-    return quoter._replace(venue=venue, prices=grow_ladder(quoter.prices, capacity), slot_at=slot_at)
+_TAKER = int(Liquidity.TAKER)
 
 
 @jit
-def _send(quoter, slot, action, now_ns):
-    """Queue a request behind those under way."""
-    grid = quoter.grid[0]
-    arrives_ns = now_ns + entry_latency_ns(quoter.venue.latency, now_ns)
-    tail = grid["request_tail"]
-    if tail > grid["request_head"]:
-        arrives_ns = max(arrives_ns, quoter.requests[(tail - 1) % _RING]["arrives_ns"])
-    request = quoter.requests[tail % _RING]
-    request["sent_ns"] = now_ns
-    request["arrives_ns"] = arrives_ns
-    request["slot"] = slot
-    request["action"] = action
-    grid["request_tail"] = tail + 1
-    grid["n_requests"] += 1
-    quoter.sent_ns[slot] = now_ns
-    quoter.status[slot] = _PENDING_NEW if action == _NEW else _PENDING_CANCEL
+def _before(queue, a, b):
+    """Whether batch ``a`` reaches the exchange before batch ``b``."""
+    if queue[a]["arrives_ns"] != queue[b]["arrives_ns"]:
+        return queue[a]["arrives_ns"] < queue[b]["arrives_ns"]
+    return queue[a]["number"] < queue[b]["number"]
 
 
 @jit
-def _drop(quoter, slot):
-    """Forget an order that is no longer active."""
-    grid = quoter.grid[0]
-    quoter.slot_at[quoter.price_ticks[slot]] = 0
-    quoter.status[slot] = _FREE
-    last = quoter.active[grid["n_active"] - 1]
-    quoter.active[quoter.place[slot]] = last
-    quoter.place[last] = quoter.place[slot]
-    grid["n_active"] -= 1
-    quoter.free[grid["n_free"]] = slot
-    grid["n_free"] += 1
+def _push(desk):
+    """Sift the last batch of the heap up to its place."""
+    queue, heap = desk.queue, desk.heap
+    k = desk.run[0]["n_waiting"] - 1
+    while k > 0 and _before(queue, heap[k], heap[(k - 1) // 2]):
+        heap[k], heap[(k - 1) // 2] = heap[(k - 1) // 2], heap[k]
+        k = (k - 1) // 2
 
 
 @jit
-def _quote(quoter, side, tick, now_ns):
-    """Send a new post-only order."""
-    grid = quoter.grid[0]
-    if tick <= 0 or tick >= len(quoter.slot_at) or grid["n_free"] == 0:
-        grid["dropped"] += 1
-        return
-    grid["n_free"] -= 1
-    slot = quoter.free[grid["n_free"]]
-    quoter.slot_at[tick] = slot + 1
-    quoter.price_ticks[slot] = tick
-    quoter.side[slot] = side
-    quoter.place[slot] = grid["n_active"]
-    quoter.active[grid["n_active"]] = slot
-    grid["n_active"] += 1
-    order = quoter.venue.own[slot]
-    order["price_ticks"] = tick
-    order["side"] = side
-    order["qty"] = grid["order_qty"]
-    order["leaves"] = grid["order_qty"]
-    order["tif"] = TimeInForce.GTX
-    order["kind"] = OrderKind.LIMIT
-    _send(quoter, slot, _NEW, now_ns)
+def _pop(desk):
+    """Take the earliest batch off the heap; its place in ``queue`` is free again."""
+    queue, heap = desk.queue, desk.heap
+    run = desk.run[0]
+    run["n_waiting"] -= 1
+    n = run["n_waiting"]
+    heap[0], heap[n] = heap[n], heap[0]
+    k = 0
+    while 2 * k + 1 < n:
+        child = 2 * k + 1
+        if child + 1 < n and _before(queue, heap[child + 1], heap[child]):
+            child += 1
+        if not _before(queue, heap[child], heap[k]):
+            return
+        heap[k], heap[child] = heap[child], heap[k]
+        k = child
 
 
 @jit
-def _serve_until(quoter, rows, start, final, now_ns):
+def _serve_batch(desk, batch):
+    """What one account sent at one step reaches the exchange."""
+    venue, orders = desk.venue, desk.orders
+    at = batch["first"]
+    desk.grids[batch["account"]]["n_waiting"] -= 1
+    while at != 0:
+        slot = at - 1
+        at = orders[slot]["next"]
+        venue.own[slot]["sent_ns"] = batch["sent_ns"]
+        place = orders[slot]["place"]
+        if place >= 0 and desk.states[batch["account"], place] == ASKED_NEW:
+            on_new(venue, slot, batch["arrives_ns"])
+        else:
+            on_cancel(venue, slot, batch["arrives_ns"])
+
+
+@jit
+def _serve_until(desk, rows, start, final, now_ns):
     """Bring the exchange up to ``now_ns``: rows, and requests as they arrive."""
-    grid = quoter.grid[0]
-    venue = quoter.venue
+    run, venue = desk.run[0], desk.venue
     i = start
     while True:
-        due = grid["request_tail"] > grid["request_head"]
         limit_ns = now_ns
-        if due:
-            limit_ns = min(now_ns, quoter.requests[grid["request_head"] % _RING]["arrives_ns"])
+        if run["n_waiting"] > 0:
+            limit_ns = min(now_ns, desk.queue[desk.heap[0]]["arrives_ns"])
         i, why = exchange_until(venue, rows, i, limit_ns)
         if why != REACHED and (why != NEED_ROWS or not final):
             return i, why
-        if not due:
-            return i, REACHED
-        request = quoter.requests[grid["request_head"] % _RING]
-        if request["arrives_ns"] > now_ns:
-            return i, REACHED
-        if venue.control[0]["n_reports"] + SLOTS >= len(venue.reports):
-            return i, REPORTS_FULL
-        venue.own[request["slot"]]["sent_ns"] = request["sent_ns"]
-        if request["action"] == _NEW:
-            on_new(venue, request["slot"], request["arrives_ns"])
-        else:
-            on_cancel(venue, request["slot"], request["arrives_ns"])
-        grid["request_head"] += 1
+        while run["n_waiting"] > 0 and desk.queue[desk.heap[0]]["arrives_ns"] <= limit_ns:
+            batch = desk.queue[desk.heap[0]]
+            resting = venue.edge[N_BIDS] + venue.edge[N_ASKS]
+            if venue.control[0]["n_reports"] + batch["count"] + resting > len(venue.reports):
+                return i, REPORTS_FULL
+            _serve_batch(desk, batch)
+            _pop(desk)
+        if run["n_waiting"] == 0 or desk.queue[desk.heap[0]]["arrives_ns"] > now_ns:
+            if limit_ns == now_ns:
+                return i, REACHED
 
 
 @jit
-def _take_in(quoter, now_ns, sightings):
-    """Apply the reports that have arrived; note fills."""
-    grid = quoter.grid[0]
-    control = quoter.venue.control[0]
-    at = grid["reports_read"]
-    while at < control["n_reports"] and quoter.venue.reports[at]["at_ns"] <= now_ns:
-        told = quoter.venue.reports[at]
-        at += 1
-        slot = told["slot"]
-        what = told["what"]
-        if what == ACCEPTED:
-            quoter.status[slot] = _LIVE
-        elif what == REJECTED:
-            if quoter.status[slot] != _FREE and quoter.sent_ns[slot] == told["sent_ns"]:
-                quoter.status[slot] = _LIVE
-        else:
-            if what == FILLED:
-                grid["position"] += told["qty"] * quoter.side[slot]
-                seen = sightings[grid["n_sightings"]]
-                seen["exch_ns"] = told["exch_ns"]
-                seen["seen_ns"] = now_ns
-                seen["qty"] = told["qty"]
-                seen["price_ticks"] = told["price_ticks"]
-                seen["side"] = quoter.side[slot]
-                seen["maker"] = 1 - told["liquidity"]
-                grid["n_sightings"] += 1
-            _drop(quoter, slot)
-    grid["reports_read"] = at
+def _drop(desk, a, slot):
+    """Forget an order that is no longer active; its slot stays taken while a cancel of it is under way."""
+    grid, order = desk.grids[a], desk.orders[slot]
+    place, last = order["place"], grid["n_active"] - 1
+    waits = desk.states[a, place] == ASKED_CANCEL
+    moved = desk.slots[a, last]
+    desk.slots[a, place] = moved
+    desk.ticks[a, place] = desk.ticks[a, last]
+    desk.sides[a, place] = desk.sides[a, last]
+    desk.states[a, place] = desk.states[a, last]
+    desk.orders[moved]["place"] = place
+    grid["n_active"] = last
+    order["place"] = -1
+    return waits
 
 
 @jit
-def _forget_read(quoter):
-    """Move the reports not yet read to the front, now and then."""
-    grid = quoter.grid[0]
-    control = quoter.venue.control[0]
-    read, n = grid["reports_read"], control["n_reports"]
-    if read == n or 2 * read > len(quoter.venue.reports):
-        for k in range(read, n):
-            quoter.venue.reports[k - read] = quoter.venue.reports[k]
-        control["n_reports"] = n - read
-        grid["reports_read"] = 0
+def _free(desk, slot):
+    run = desk.run[0]
+    desk.free[run["n_free"]] = slot
+    run["n_free"] += 1
 
 
 @jit
-def _decide(quoter, now_ns):
-    """Cancel what is not in the new grid, quote what is missing."""
-    grid = quoter.grid[0]
-    top = quoter.prices.top
-    if top[BEST_BID] == NO_BID or top[BEST_ASK] == NO_ASK:
+def _book_fill(desk, a, seen, report, now_ns):
+    """Position, money and the row of the output."""
+    grid = desk.grids[a]
+    side = desk.sides[a, desk.orders[report["slot"]]["place"]]
+    value = report["qty"] * report["price_ticks"] * desk.run[0]["tick_size"]
+    rate = grid["taker_bps"] if report["liquidity"] == _TAKER else grid["maker_bps"]
+    grid["position"] += report["qty"] * side
+    grid["cash"] -= value * side
+    grid["fees"] += value * rate * 1e-4
+    grid["traded"] += value
+    grid["n_fills"] += 1
+    seen["exch_ns"] = report["exch_ns"]
+    seen["seen_ns"] = now_ns
+    seen["qty"] = report["qty"]
+    seen["price_ticks"] = report["price_ticks"]
+    seen["side"] = side
+    seen["maker"] = 1 - report["liquidity"]
+    seen["account"] = a
+
+
+@jit
+def _hear(desk, a, report, now_ns, sightings):
+    """One report reaches its account."""
+    run, order = desk.run[0], desk.orders[report["slot"]]
+    what, place = report["what"], order["place"]
+    if place < 0:  # the answer to a cancel of an order that is known to be done
+        if what == REJECTED:
+            _free(desk, report["slot"])
         return
-    tick_size = grid["tick_size"]
-    bid, ask = top[BEST_BID] * tick_size, top[BEST_ASK] * tick_size
-    fair = (bid + ask) / 2.0 - grid["skew"] * tick_size * grid["position"]
-    apart = grid["interval_ticks"] * tick_size
-    half = grid["half_spread_ticks"] * tick_size
-    bid_tick = np.int64(math.floor(min(fair - half, bid) / apart) * apart / tick_size + 0.5)
-    ask_tick = np.int64(math.ceil(max(fair + half, ask) / apart) * apart / tick_size + 0.5)
-    interval, levels = grid["interval_ticks"], grid["levels"]
-    bids = levels if grid["position"] < grid["max_position"] else 0
-    asks = levels if grid["position"] > -grid["max_position"] else 0
-    active, status, side_of, tick_of = quoter.active, quoter.status, quoter.side, quoter.price_ticks
-    for k in range(grid["n_active"]):
-        slot = active[k]
-        if status[slot] == _LIVE:
-            if side_of[slot] > 0:
-                away, span = bid_tick - tick_of[slot], bids * interval
-            else:
-                away, span = tick_of[slot] - ask_tick, asks * interval
-            if away < 0 or away >= span or away % interval != 0:
-                _send(quoter, slot, _CANCEL, now_ns)
+    state = desk.states[a, place]
+    if what == ACCEPTED:
+        desk.states[a, place] = LIVE
+    elif what == REJECTED:
+        if state == ASKED_CANCEL and order["sent_ns"] == report["sent_ns"]:
+            desk.states[a, place] = LIVE
+        elif state == ASKED_NEW:
+            _drop(desk, a, report["slot"])
+            _free(desk, report["slot"])
+    else:
+        if what == FILLED:
+            _book_fill(desk, a, sightings[run["n_sightings"]], report, now_ns)
+            run["n_sightings"] += 1
+            order["leaves"] -= report["qty"]
+            if order["leaves"] >= 0.5 * desk.venue.control[0]["lot_size"]:
+                return
+        if not _drop(desk, a, report["slot"]) or what != FILLED:
+            _free(desk, report["slot"])
+
+
+@jit
+def _take_in(desk, now_ns, sightings):
+    """Apply the reports that have arrived, keep the others."""
+    control, reports = desk.venue.control[0], desk.venue.reports
+    kept = 0
+    for k in range(control["n_reports"]):
+        report = reports[k]
+        a = report["account"]
+        if report["at_ns"] > now_ns:
+            reports[kept] = reports[k]
+            kept += 1
+        elif desk.grids[a]["ended"] == 0:
+            desk.grids[a]["stirred"] = 1
+            _hear(desk, a, report, now_ns, sightings)
+    control["n_reports"] = kept
+
+
+@jit
+def _send(desk, a, slot, now_ns):
+    """Put a request at the end of what the account sends at this step."""
+    grid = desk.grids[a]
+    order = desk.orders[slot]
+    order["sent_ns"] = now_ns
+    order["next"] = 0
+    if grid["batch_first"] == 0:
+        grid["batch_first"] = slot + 1
+    else:
+        desk.orders[grid["batch_last"] - 1]["next"] = slot + 1
+    grid["batch_last"] = slot + 1
+    grid["batch_count"] += 1
+    grid["n_requests"] += 1
+
+
+@jit
+def _quote(desk, a, side, tick, now_ns):
+    """Send a new post-only order."""
+    grid, run = desk.grids[a], desk.run[0]
+    run["n_free"] -= 1
+    slot = desk.free[run["n_free"]]
+    place = grid["n_active"]
+    grid["n_active"] += 1
+    desk.slots[a, place] = slot
+    desk.ticks[a, place] = tick
+    desk.sides[a, place] = side
+    desk.states[a, place] = ASKED_NEW
+    desk.orders[slot]["place"] = place
+    desk.orders[slot]["leaves"] = grid["order_qty"]
+    own = desk.venue.own[slot]
+    own["account"] = a
+    own["price_ticks"] = tick
+    own["side"] = side
+    own["qty"] = grid["order_qty"]
+    own["leaves"] = grid["order_qty"]
+    own["tif"] = TimeInForce.GTX
+    own["kind"] = OrderKind.LIMIT
+    _send(desk, a, slot, now_ns)
+
+
+@jit
+def _refuse(desk, a, after_ns, now_ns):
+    """The account's latency refuses what it sends at this step: it learns so after a while."""
+    venue, grid = desk.venue, desk.grids[a]
+    account, control = venue.accounts[a], venue.control[0]
+    account["last_report_ns"] = max(now_ns + after_ns, account["last_report_ns"])
+    control["last_report_ns"] = max(control["last_report_ns"], account["last_report_ns"])
+    at = grid["batch_first"]
+    while at != 0:
+        row = venue.reports[control["n_reports"]]
+        row["at_ns"] = account["last_report_ns"]
+        row["exch_ns"] = now_ns
+        row["sent_ns"] = now_ns
+        row["slot"] = at - 1
+        row["account"] = a
+        row["what"] = REJECTED
+        control["n_reports"] += 1
+        at = desk.orders[at - 1]["next"]
+
+
+@jit
+def _dispatch(desk, a, now_ns):
+    """What the account sends at this step goes on its way, as one batch."""
+    grid, run, account = desk.grids[a], desk.run[0], desk.venue.accounts[a]
+    entry_ns = entry_latency_ns(account, desk.venue.tables, now_ns)
+    if entry_ns < 0:
+        _refuse(desk, a, -entry_ns, now_ns)
+    else:
+        account["last_arrival_ns"] = max(now_ns + entry_ns, account["last_arrival_ns"])
+        batch = desk.queue[desk.heap[run["n_waiting"]]]
+        batch["arrives_ns"] = account["last_arrival_ns"]
+        batch["sent_ns"] = now_ns
+        batch["number"] = run["n_batches"]
+        batch["account"] = a
+        batch["first"] = grid["batch_first"]
+        batch["count"] = grid["batch_count"]
+        run["n_batches"] += 1
+        run["n_waiting"] += 1
+        grid["n_waiting"] += 1
+        _push(desk)
+    grid["batch_first"] = 0
+    grid["batch_count"] = 0
+
+
+@jit
+def _cancel_outside(desk, a, bid_tick, ask_tick, bids, asks, now_ns):
+    """Cancel live orders outside the grid; ``there`` says which of its prices have an order, of either side."""
+    there, states, ticks, sides = desk.there, desk.states[a], desk.ticks[a], desk.sides[a]
+    interval = desk.grids[a]["interval_ticks"]
+    bid_span, ask_span = bids * interval, asks * interval
+    for k in range(bids):
+        there[0, k] = 0
+    for k in range(asks):
+        there[1, k] = 0
+    for k in range(desk.grids[a]["n_active"]):
+        below, above = bid_tick - ticks[k], ticks[k] - ask_tick
+        in_bids = 0 <= below < bid_span
+        if in_bids:
+            level = below // interval
+            in_bids = level * interval == below
+            if in_bids:
+                there[0, level] = 1
+        in_asks = 0 <= above < ask_span
+        if in_asks:
+            level = above // interval
+            in_asks = level * interval == above
+            if in_asks:
+                there[1, level] = 1
+        if states[k] == LIVE and not (in_bids if sides[k] > 0 else in_asks):
+            states[k] = ASKED_CANCEL
+            _send(desk, a, desk.slots[a, k], now_ns)
+
+
+@jit
+def _requote(desk, a, bid_tick, ask_tick, bids, asks, now_ns):
+    """Cancel what is not in the new grid, quote what is missing."""
+    grid = desk.grids[a]
+    _cancel_outside(desk, a, bid_tick, ask_tick, bids, asks, now_ns)
+    interval = grid["interval_ticks"]
     for k in range(bids):
         tick = bid_tick - k * interval
-        if not 0 <= tick < len(quoter.slot_at) or quoter.slot_at[tick] == 0:
-            _quote(quoter, 1, tick, now_ns)
+        if tick > 0 and desk.there[0, k] == 0:
+            _quote(desk, a, 1, tick, now_ns)
     for k in range(asks):
         tick = ask_tick + k * interval
-        if not 0 <= tick < len(quoter.slot_at) or quoter.slot_at[tick] == 0:
-            _quote(quoter, -1, tick, now_ns)
+        if 0 < tick < MAX_TICKS and desk.there[1, k] == 0:
+            _quote(desk, a, -1, tick, now_ns)
+    if grid["batch_first"] != 0:
+        _dispatch(desk, a, now_ns)
 
 
 @jit
-def quote_grid(quoter, rows, exchange_row, local_row, final, sightings):
+def _has_room(desk, a):
+    """Whether whatever one account may send at one step has room everywhere."""
+    run = desk.run[0]
+    most = 2 * desk.there.shape[1]
+    active = desk.grids[a]["n_active"]
+    reports = desk.venue.control[0]["n_reports"] + active + most
+    lists = active + most <= desk.slots.shape[1] and run["n_free"] >= most
+    return lists and run["n_waiting"] < len(desk.queue) and reports <= len(desk.venue.reports)
+
+
+@jit
+def _decide(desk, now_ns):
+    """Every account whose grid or orders changed quotes anew; returns REACHED, NEED_TICKS or NEED_ROOM (call again)."""
+    run, top = desk.run[0], desk.prices.top
+    if top[BEST_BID] == NO_BID or top[BEST_ASK] == NO_ASK:
+        return REACHED
+    same = run["last_bid"] == top[BEST_BID] and run["last_ask"] == top[BEST_ASK]
+    tick_size = run["tick_size"]
+    bid, ask = top[BEST_BID] * tick_size, top[BEST_ASK] * tick_size
+    for a in range(run["decided"], len(desk.grids)):
+        grid = desk.grids[a]
+        if (same and grid["stirred"] == 0) or grid["ended"]:
+            continue
+        fair = (bid + ask) / 2.0 - grid["skew"] * tick_size * grid["position"]
+        apart = grid["interval_ticks"] * tick_size
+        half = grid["half_spread_ticks"] * tick_size
+        bid_tick = np.int64(math.floor(min(fair - half, bid) / apart) * apart / tick_size + 0.5)
+        ask_tick = np.int64(math.ceil(max(fair + half, ask) / apart) * apart / tick_size + 0.5)
+        if grid["stirred"] == 0 and grid["bid_tick"] == bid_tick and grid["ask_tick"] == ask_tick:
+            continue
+        levels = grid["levels"]
+        run["decided"] = a
+        if ask_tick + levels * grid["interval_ticks"] >= len(desk.venue.bid_head):
+            if len(desk.venue.bid_head) < MAX_TICKS:
+                return NEED_TICKS
+        if not _has_room(desk, a):
+            return NEED_ROOM
+        bids = levels if grid["position"] < grid["max_position"] else 0
+        asks = levels if grid["position"] > -grid["max_position"] else 0
+        _requote(desk, a, bid_tick, ask_tick, bids, asks, now_ns)
+        grid["bid_tick"] = bid_tick
+        grid["ask_tick"] = ask_tick
+        grid["stirred"] = 0
+    run["last_bid"] = top[BEST_BID]
+    run["last_ask"] = top[BEST_ASK]
+    return REACHED
+
+
+@jit
+def _end(desk, now_ns):
+    """Accounts for which nothing follows any more: the step under way does not happen for them. Returns whether that is all."""
+    going = 0
+    for a in range(len(desk.grids)):
+        grid = desk.grids[a]
+        if grid["n_waiting"] == 0 and desk.venue.accounts[a]["last_report_ns"] <= now_ns:
+            grid["ended"] = 1
+        going += 1 - grid["ended"]
+    return going == 0
+
+
+@jit
+def quote_grids(desk, rows, exchange_row, local_row, final, sightings):
     """Run the strategy over market rows.
 
     Args:
-        quoter: Quoter. rows: EVENT[n].
+        desk: gridstate.Desk. rows: EVENT[n].
         exchange_row: first row that the exchange has not processed; local_row: likewise for the local view.
         final: whether no rows follow.
-        sightings: SIGHTING[m], output; GRID ``n_sightings`` rows are valid.
+        sightings: SIGHTING[m], output; RUN ``n_sightings`` rows are valid.
 
     Returns:
-        ``(exchange_row, local_row, why)`` with NEED_ROWS, REPORTS_FULL (or too little room in ``sightings``), NEED_TICKS or
-        DONE.
+        ``(exchange_row, local_row, why)`` with NEED_ROWS, REPORTS_FULL, SETTLE (too little room in ``sightings``), NEED_TICKS,
+        NEED_ROOM or DONE.
     """
-    grid = quoter.grid[0]
-    control = quoter.venue.control[0]
+    run, control = desk.run[0], desk.venue.control[0]
     i, j = exchange_row, local_row
     while True:
-        now_ns = grid["next_ns"]
-        i, why = _serve_until(quoter, rows, i, final, now_ns)
+        now_ns = run["next_ns"]
+        if run["phase"] == STEP_SERVE:
+            i, why = _serve_until(desk, rows, i, final, now_ns)
+            if why != REACHED:
+                return i, j, why
+            j, why = local_until(desk.prices, rows, j, now_ns)
+            if why != REACHED and (why != NEED_ROWS or not final):
+                return i, j, why
+            if run["n_sightings"] + control["n_reports"] > len(sightings):
+                return i, j, SETTLE
+            if final and i >= len(rows) and j >= len(rows):
+                if _end(desk, now_ns):
+                    return i, j, DONE
+            _take_in(desk, now_ns, sightings)
+            run["phase"] = STEP_DECIDE
+            run["decided"] = 0
+        why = _decide(desk, now_ns)
         if why != REACHED:
             return i, j, why
-        j, why = local_until(quoter.prices, rows, j, now_ns)
-        if why != REACHED and (why != NEED_ROWS or not final):
-            return i, j, why
-        if grid["n_sightings"] + control["n_reports"] - grid["reports_read"] > len(sightings):
-            return i, j, REPORTS_FULL
-        under_way = grid["request_tail"] > grid["request_head"] or control["last_report_ns"] > now_ns
-        if final and i >= len(rows) and j >= len(rows) and not under_way:
-            return i, j, DONE  # nothing follows: the step under way does not happen
-        _take_in(quoter, now_ns, sightings)
-        _forget_read(quoter)
-        _decide(quoter, now_ns)
-        grid["next_ns"] += grid["step_ns"]
+        run["phase"] = STEP_SERVE
+        run["next_ns"] += run["step_ns"]
