@@ -15,7 +15,6 @@ import numpy as np
 from mmlib._io import UserError
 from mmlib.core.queue import QUEUE_MODELS
 from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_EXCH, FLAG_SELL, KIND_DEPTH, Liquidity, OrderKind, TimeInForce
-from mmlib.exchange.latency import order_latency
 from mmlib.exchange.marketpass import exchange_until
 from mmlib.exchange.matching import on_cancel, on_new
 from mmlib.exchange.venue import (
@@ -27,6 +26,7 @@ from mmlib.exchange.venue import (
     NEED_TICKS,
     REPORTS_FULL,
     grow_venue,
+    new_accounts,
     new_venue,
 )
 
@@ -82,16 +82,16 @@ class Matching:
     """
 
     def __init__(self, lot_size: float, model: FillModel, slots: int = _SLOTS) -> None:
-        self._venue = new_venue(
-            1024,
-            slots,
-            order_latency(model.entry_ns, model.response_ns),
-            lot_size=lot_size,
+        accounts, tables = new_accounts(
+            1,
             queue_model=QUEUE_MODELS[model.queue_model],
             queue_exponent=model.queue_exponent,
+            entry_ns=model.entry_ns,
+            response_ns=model.response_ns,
             partial_fills=model.partial_fills,
-            report_rows=_REPORTS,
         )
+        self._venue = new_venue(1024, slots, accounts, tables, lot_size=lot_size, report_rows=_REPORTS)
+        self._ahead_at_entry = np.zeros(slots)
         self._lot_size = lot_size
         self._slots = slots
         self._free = list(range(slots))[::-1]
@@ -132,12 +132,13 @@ class Matching:
         if ticks >= len(self._venue.bid_head):
             self._grow(ticks)
         own = self._venue.own[slot]
-        own["order_id"], own["sent_ns"] = order_id, at_ns
+        own["account"], own["sent_ns"] = 0, at_ns
         own["qty"] = own["leaves"] = lots * self._lot_size
         own["price_ticks"], own["side"] = ticks, side
         own["tif"], own["kind"], own["resting"] = TIFS[tif], kind, 0
-        own["front"] = own["cum"] = own["front_at_entry"] = 0.0
+        own["front"] = own["cum"] = 0.0
         on_new(self._venue, slot, at_ns)
+        self._ahead_at_entry[slot] = own["front"]
         return slot, self._drain()
 
     def cancel(self, slot: int, at_ns: int) -> list[Report]:
@@ -156,7 +157,7 @@ class Matching:
 
     def queue_ahead(self, slot: int, *, at_entry: bool = False) -> float:
         """Estimated quantity ahead of a resting order [base units]."""
-        return float(self._venue.own[slot]["front_at_entry" if at_entry else "front"])
+        return float(self._ahead_at_entry[slot] if at_entry else self._venue.own[slot]["front"])
 
     def lots(self, qty: float) -> int:
         """A quantity of a report in steps."""
