@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, read_json, write_json
-from mmlib.core.histogram import Histogram
 from mmlib.dtypes import STAGES, Grade, Status
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mmlib.core.histogram import Histogram
 
 BUDGETS_FILE = Path("artifacts") / "baseline" / "stage_budgets.json"
 SCHEMA = 1
@@ -156,6 +157,8 @@ def stage_budgets(
         status: aggregate result of the shadow gates on the same ticks.
         tick_interval_s: added to the covered time, since the last tick stands for an interval as well.
     """
+    from mmlib.core.histogram import Histogram
+
     histograms = {name: Histogram(ticks[f"{name}_ms"].to_numpy(dtype=float)) for name in NAMES}
     span_s = 0.0
     if len(ticks):
@@ -195,6 +198,8 @@ def read_budgets(path: Path) -> Budgets:
 
 def _blocks(ticks: pd.DataFrame) -> tuple[Block, ...]:
     """Equal stretches of a frame's time, at most ``BLOCKS``, none with fewer than ``MIN_BLOCK_TICKS`` ticks on average."""
+    from mmlib.core.histogram import Histogram
+
     count = min(BLOCKS, len(ticks) // MIN_BLOCK_TICKS)
     if count < 2:
         return ()
@@ -233,6 +238,8 @@ def _stage(histogram: Histogram) -> dict[str, Any]:
 
 
 def _histograms(payload: dict[str, Any], where: Path) -> dict[str, Histogram]:
+    from mmlib.core.histogram import Histogram
+
     stages = _mapping(payload, "stages", where)
     if set(stages) != set(NAMES):
         raise UserError(f"{where}: stages: expected exactly {', '.join(NAMES)}")

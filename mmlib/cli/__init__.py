@@ -8,10 +8,12 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from mmlib._io import UserError
 from mmlib.cli import others, steps
+from mmlib.cli.heartbeat import spoken_for
 from mmlib.cli.shared import say
 from mmlib.config.masking import mask_text
 from mmlib.config.terminal import guarded
@@ -26,12 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(argv)
         args.command = sys.argv[1:] if argv is None else list(argv)
         _end_as_interrupted()
-        return _run(args)
+        return _run(args, from_terminal=argv is None)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, *, from_terminal: bool) -> int:
     try:
-        return _HANDLERS[args.verb](args)
+        with _spoken_for(args, from_terminal):
+            return _HANDLERS[args.verb](args)
     except UserError as exc:
         say(f"finishline {args.verb}: {exc}")
         return 2
@@ -45,6 +48,14 @@ def _run(args: argparse.Namespace) -> int:
         where = _keep_traceback(Path(getattr(args, "workspace", ".")))
         say(f"finishline {args.verb}: unexpected {type(exc).__name__}: {exc}; the traceback is in {where}")
         return 3
+
+
+def _spoken_for(args: argparse.Namespace, from_terminal: bool) -> AbstractContextManager[None]:
+    """What speaks while a verb is silent; nothing does beside JSON, nor for verbs that wait for somebody."""
+    waits = args.verb in ("lab", "watch", "loopback", "record", "schedule")
+    if not from_terminal or waits or getattr(args, "json", False):
+        return nullcontext()
+    return spoken_for(args.verb)
 
 
 def _end_as_interrupted() -> None:
