@@ -31,7 +31,7 @@ class Talk:
         self._asked: set[asyncio.Task[None]] = set()
 
     def open(self, path: str, query: Mapping[str, str]) -> bool:
-        """Begin with what the address names; False for one that names nothing that is served.
+        """Begin with what the address names; False for one that is not of streams.
 
         Streams are at ``/ws/NAME`` and ``/stream?streams=A/B``; listen keys stand among the names, or in ``listenKey=``.
         """
@@ -46,7 +46,8 @@ class Talk:
             names += parts[parts.index("ws") + 1 :]
         if query.get("listenKey"):
             names.append(query["listenKey"])
-        return not self._subscribe(names)
+        self._subscribe(names)  # a name that is no stream brings nothing, as with the exchange
+        return True
 
     def hear(self, message: str) -> None:
         """Take what the client says."""
