@@ -92,7 +92,8 @@ class PaperExchange:
         first_ns = min(one.next_ns for one in timelines.values())
         self.clock = MarketClock(first_ns + int(skip_s * 1e9), speed)
         self.tapes = {
-            symbol: Tape(rules, timelines[symbol].instrument.lot_size) for symbol, rules in self.rules.items()
+            symbol: Tape(rules, timelines[symbol].instrument.lot_size, first_id=_first_id())
+            for symbol, rules in self.rules.items()
         }
         self.parties: dict[str, Party] = {}
         self.publisher: Publisher | None = None
@@ -107,7 +108,7 @@ class PaperExchange:
         self._journal = journal
         self.paused_until = 0.0
         self.trading = Trading(
-            venue, self.tapes, self.clock, self._deliver, self._on_fill, self._changed, self._noted
+            venue, self.tapes, self.clock, self.tell, self._on_fill, self._changed, self._noted
         )
         for account, credentials in accounts:
             party = Party(account, credentials, self.rules, venue.ledger(account, self.rules))
@@ -242,7 +243,8 @@ class PaperExchange:
 
     # --- what it tells ---
 
-    def _deliver(self, party: Party, exch_ns: int, events: Sequence[dict[str, Any]]) -> None:
+    def tell(self, party: Party, exch_ns: int, events: Sequence[dict[str, Any]]) -> None:
+        """Hand events of a moment to a party's user streams, after the response latency; balances survive."""
         if not events:
             return
 
@@ -259,7 +261,7 @@ class PaperExchange:
 
     def _changed(self, party: Party, order: Order, trade: Trade | None) -> None:
         if self._journal is not None:
-            self._journal.note(party, order, trade)
+            self._journal.note(party, order, trade, self.clock.now_ns())
 
     def _noted(self, party: Party, order: Order, action: Action, at_ns: int) -> None:
         if self.witness is not None:
@@ -273,6 +275,11 @@ class PaperExchange:
             for order in party.store.open():
                 if order.symbol in self.tapes:
                     self.trading.restore(party, order, now_ns)
+
+
+def _first_id() -> int:
+    """Update ids go on rising when the exchange is started again: hundredths of a millisecond since 1970."""
+    return time.time_ns() // 10_000
 
 
 def _settle(done: asyncio.Future[Any], result: Any, error: Exception | None, _: int) -> None:

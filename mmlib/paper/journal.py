@@ -14,11 +14,14 @@ from typing import Any
 
 import orjson
 
-from mmlib._io import UserError, write_atomic
+from mmlib._io import UserError, read_json, write_atomic, write_json
+from mmlib.paper.accounts import Account, Credentials
 from mmlib.paper.orders import Order, Trade
 from mmlib.paper.party import Party
 
 NAME = "journal.jsonl"
+KEYS = "accounts.json"
+_TAIL = 64
 _LARGEST = 64 << 20
 
 
@@ -43,7 +46,7 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._path = directory / NAME
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
             import fcntl
 
@@ -57,12 +60,14 @@ class Journal:
         self._fd = -1
         self._parties: tuple[Party, ...] = ()
         self._written = 0
+        self._market_ns: int | None = None
 
-    def note(self, party: Party, order: Order, trade: Trade | None) -> None:
-        """Write a change down."""
+    def note(self, party: Party, order: Order, trade: Trade | None, market_ns: int) -> None:
+        """Write a change down, with the market time at which it was made."""
         if self._fd < 0:
             return
-        entry: dict[str, Any] = {"account": party.name, "order": order.to_dict()}
+        self._market_ns = market_ns
+        entry: dict[str, Any] = {"account": party.name, "order": order.to_dict(), "market_ns": market_ns}
         if trade is not None:
             entry["trade"] = trade.to_dict()
         entry["ledger"] = party.ledger.to_dict()
@@ -71,6 +76,15 @@ class Journal:
         self._written += len(line)
         if self._written > _LARGEST:
             self._compact()
+
+    def market_ns(self) -> int | None:
+        """Market time of the last change: where the market goes on; None for a state without any.
+
+        Raises:
+            UserError: a line is none of ours.
+        """
+        known = [one["market_ns"] for one in self._entries()[-_TAIL:] if "market_ns" in one]
+        return int(known[-1]) if known else None
 
     def restore(self, parties: Iterable[Party]) -> Last:
         """Bring the accounts to where they were; accounts that are not named any more are left out.
@@ -81,6 +95,7 @@ class Journal:
         self._parties = tuple(parties)
         by_name = {party.name: party for party in self._parties}
         last = Last()
+        self._market_ns = self.market_ns()
         for number, entry in enumerate(self._entries(), 1):
             try:
                 self._apply(by_name, entry, last)
@@ -88,6 +103,25 @@ class Journal:
                 raise UserError(f"{self._path}:{number}: no line of this exchange ({exc!r})") from exc
         self._compact()
         return last
+
+    def credentials(self, account: Account) -> Credentials:
+        """Key and secret of an account; those that were generated are the same as before.
+
+        Raises:
+            UserError: the file that keeps them cannot be read or written.
+        """
+        path = self._path.with_name(KEYS)
+        known: dict[str, Any] = read_json(path) if path.exists() else {}
+        credentials = Credentials(account)
+        if credentials.generated:
+            held = known.get(account.name)
+            if held:
+                credentials.key, credentials.secret = account.key or held["key"], held["secret"]
+            else:
+                known[account.name] = {"key": credentials.key, "secret": credentials.secret}
+                write_json(path, known)
+                path.chmod(0o600)
+        return credentials
 
     def close(self) -> None:
         """Release the file."""
@@ -114,8 +148,16 @@ class Journal:
     def _entries(self) -> list[dict[str, Any]]:
         if not self._path.exists():
             return []
-        lines = self._path.read_bytes().split(b"\n")
-        return [orjson.loads(line) for line in lines[:-1]]  # what follows the last line's end was cut off
+        lines = self._path.read_bytes().split(b"\n")[:-1]  # what follows the last line's end was cut off
+        entries = []
+        for number, line in enumerate(lines, 1):
+            try:
+                entries.append(orjson.loads(line))
+            except orjson.JSONDecodeError as exc:
+                raise UserError(
+                    f"{self._path}:{number}: not JSON ({exc.msg}); expected a line of this exchange"
+                ) from exc
+        return entries
 
     def _compact(self) -> None:
         parts = []
@@ -129,7 +171,10 @@ class Journal:
                 orjson.dumps({"account": party.name, "trade": trade.to_dict()}) + b"\n"
                 for trade in party.store.trades.values()
             ]
-            parts.append(orjson.dumps({"account": party.name, "ledger": party.ledger.to_dict()}) + b"\n")
+            whole: dict[str, Any] = {"account": party.name, "ledger": party.ledger.to_dict()}
+            if self._market_ns is not None:
+                whole["market_ns"] = self._market_ns
+            parts.append(orjson.dumps(whole) + b"\n")
         write_atomic(self._path, parts)
         if self._fd >= 0:
             os.close(self._fd)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from mmlib._io import UserError
@@ -35,13 +34,13 @@ class Kit:
         """The market streams of an exchange of this venue."""
         if self.name == "binance":
             return Streams(Frames(futures=False), exchange.tapes, usual_ms=1000)
-        from mmlib.paper.usdm.market import FUNDING_MS, FUNDING_RATE, mark_price
-
-        def funding(symbol: str, now_ms: int) -> tuple[Decimal, Decimal, int]:
-            return mark_price(exchange.tapes[symbol]), FUNDING_RATE, (now_ms // FUNDING_MS + 1) * FUNDING_MS
+        from mmlib.paper.usdm.funding import Funding
+        from mmlib.paper.usdm.market import mark_price
 
         self.money.mark = lambda symbol: mark_price(exchange.tapes[symbol])
-        return Streams(Frames(futures=True), exchange.tapes, usual_ms=250, funding=funding)
+        return Streams(
+            Frames(futures=True), exchange.tapes, usual_ms=250, funding=Funding(exchange, self.money).of
+        )
 
 
 def kit_of(name: str) -> Kit:

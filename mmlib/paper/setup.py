@@ -84,13 +84,15 @@ async def serving(setup: Setup) -> AsyncIterator[Serving]:
             state or feeds directory that cannot be used, or a port that is taken.
     """
     kit = kit_of(setup.venue)
-    accounts = [(account, Credentials(account)) for account in setup.accounts]
+    journal = Journal(setup.state) if setup.state is not None else None
+    known = Credentials if journal is None else journal.credentials
+    accounts = [(account, known(account)) for account in setup.accounts]
     _check_address(setup.host, accounts)
     reader = ThreadPoolExecutor(1, thread_name_prefix="market")
-    journal = Journal(setup.state) if setup.state is not None else None
     evidence: Evidence | None = None
     try:
-        timelines = {symbol: _timeline(setup, symbol, reader) for symbol in setup.symbols}
+        since_ns = None if journal is None else journal.market_ns()
+        timelines = {symbol: _timeline(setup, symbol, reader, since_ns) for symbol in setup.symbols}
         exchange = PaperExchange(kit.money, timelines, accounts, speed=setup.speed, journal=journal)
         if setup.feeds is not None:
             evidence = Evidence(setup.feeds, setup.symbols, deadline_ms=setup.deadline_ms)
@@ -111,7 +113,8 @@ async def serving(setup: Setup) -> AsyncIterator[Serving]:
         reader.shutdown(cancel_futures=True)
 
 
-def _timeline(setup: Setup, symbol: str, reader: ThreadPoolExecutor) -> Timeline:
+def _timeline(setup: Setup, symbol: str, reader: ThreadPoolExecutor, since_ns: int | None) -> Timeline:
+    """The market of a symbol; where accounts survived, it goes on from their last change."""
     market = {**({"rate_per_s": setup.rate_per_s} if setup.rate_per_s else {}), **(setup.simulated or {})}
     source = open_source(
         setup.market,
@@ -123,7 +126,7 @@ def _timeline(setup: Setup, symbol: str, reader: ThreadPoolExecutor) -> Timeline
         market=market if setup.market == "simulated" else None,
         quarantine_dir=setup.quarantine,
     )
-    return Timeline(source, reader)
+    return Timeline(source, reader, since_ns)
 
 
 def _check_address(host: str, accounts: Sequence[tuple[Account, Credentials]]) -> None:

@@ -23,6 +23,10 @@ Changed = Callable[[Party, Order, Trade | None], None]
 Noted = Callable[[Party, Order, Action, int], None]
 
 
+MOST_OPEN = 200
+"""Open orders of an account on one symbol (MAX_NUM_ORDERS)."""
+
+
 class Trading:
     """What requests and market rows do to orders.
 
@@ -66,7 +70,7 @@ class Trading:
         if party.store.duplicate(order.symbol, order.client_id):
             raise self._venue.duplicate()
         matching = party.matchings[order.symbol]
-        if matching.full:
+        if matching.full or len(party.store.open(order.symbol)) >= MOST_OPEN:
             raise self._venue.too_many()
         self._venue.admit(party, order, tape)
         if order.tif == "GTX" and self._crosses(order, tape):

@@ -59,4 +59,8 @@ def add_exchange(verbs: Any, verb: MakeVerb) -> None:
         metavar="LIST",
         help="NAME@SECONDS[:NUMBER], separated by commas; a wrong name lists them",
     )
-    add("--json", action="store_true", help="print address and keys as one line of JSON")
+    add(
+        "--json",
+        action="store_true",
+        help="print address, keys and where the secrets are, as one line of JSON",
+    )

@@ -8,10 +8,16 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mmlib._io import UserError
+from mmlib._io import UserError, write_json
 from mmlib.workflow.params import check_symbols
+
+if TYPE_CHECKING:
+    from mmlib.paper.setup import Serving
+
+KEYS = Path("artifacts") / "paper" / "keys.json"
+"""Below the workspace: account -> key and generated secret, for its owner's eyes."""
 
 
 def serve(args: argparse.Namespace) -> None:
@@ -22,7 +28,7 @@ def serve(args: argparse.Namespace) -> None:
     """
     from mmlib.market.loopback.faults import parse_faults
     from mmlib.paper.accounts import load_accounts
-    from mmlib.paper.setup import Serving, Setup, serving
+    from mmlib.paper.setup import Setup, serving
 
     planned = parse_faults(args.faults)
     seconds = 60.0 * _positive(args.minutes, "--minutes")
@@ -54,33 +60,40 @@ def serve(args: argparse.Namespace) -> None:
                 task.cancel()
             await asyncio.gather(hurting, *ends, return_exceptions=True)
 
-    def _introduce(up: Serving, args: argparse.Namespace) -> None:
-        accounts = [
-            {"name": account.name, "arm": account.arm, "key": credentials.key}
-            | ({"secret": credentials.secret} if credentials.generated else {})
-            for account, credentials in up.accounts
-        ]
-        if args.json:
-            sys.stdout.write(
-                json.dumps({"url": up.server.url, "venue": args.venue, "accounts": accounts}) + "\n"
-            )
-        else:
-            sys.stdout.write(_words(up.server.url, args, accounts))
-        sys.stdout.flush()
-
     asyncio.run(main())
 
 
-def _words(url: str, args: argparse.Namespace, accounts: list[dict[str, Any]]) -> str:
-    """The first line is for a script; a secret is shown only where it was made for this session."""
-    lines = [
-        url,
-        f"  REST {url}, streams and WebSocket API ws{url.removeprefix('http')}; ends in {args.minutes:g} min",
+def _introduce(up: Serving, args: argparse.Namespace) -> None:
+    """Say where it listens and where keys and secrets are; a secret itself is never printed."""
+    keys = _keep_keys(up, Path(args.workspace).expanduser() / KEYS)
+    accounts = [
+        {"name": one.name, "arm": one.arm, "key": credentials.key} for one, credentials in up.accounts
     ]
-    for one in accounts:
-        lines.append(f"  account {one['name']} (arm {one['arm']}): key {one['key']}")
-        lines.append(f"    secret {one['secret']}" if "secret" in one else "    its secret is yours")
-    return "\n".join(lines) + "\n"
+    url = up.server.url
+    if args.json:
+        said = {"url": url, "venue": args.venue, "keys": str(keys), "accounts": accounts}
+        sys.stdout.write(json.dumps(said) + "\n")
+    else:
+        lines = [url]  # the first line is for a script
+        lines.append(
+            f"  REST {url}, streams and WebSocket API ws{url.removeprefix('http')}; ends in {args.minutes:g} min"
+        )
+        lines += [f"  account {one['name']}, arm {one['arm']}: key {one['key']}" for one in accounts]
+        lines.append(f"  keys and generated secrets: {keys}")
+        sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _keep_keys(up: Serving, path: Path) -> Path:
+    """Write keys and generated secrets where only their owner reads them."""
+    held = {
+        one.name: {"key": credentials.key, "secret": credentials.secret if credentials.generated else ""}
+        for one, credentials in up.accounts
+    }
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(path, held)
+    path.chmod(0o600)
+    return path.absolute()
 
 
 def _path(text: str) -> Path | None:

@@ -214,10 +214,13 @@ def candle(one: Candle, rules: Rules, seconds: int) -> list[Any]:
 @TABLE.add("GET", "/fapi/v1/premiumIndex")
 async def premium_index(call: Call) -> Any:
     """Mark price and funding."""
-    return _one_or_all(call, lambda tape: premium(tape, call.exchange.clock.server_ms()))
+    clock = call.exchange.clock
+    now_ns = clock.now_ns()
+    next_ms = clock.wall_ms((now_ns // (FUNDING_MS * 1_000_000) + 1) * FUNDING_MS * 1_000_000)
+    return _one_or_all(call, lambda tape: premium(tape, clock.server_ms(), next_ms))
 
 
-def premium(tape: Tape, now_ms: int) -> dict[str, Any]:
+def premium(tape: Tape, now_ms: int, next_ms: int) -> dict[str, Any]:
     """Mark price and funding of a symbol."""
     mark = plain(mark_price(tape))
     return {
@@ -227,7 +230,7 @@ def premium(tape: Tape, now_ms: int) -> dict[str, Any]:
         "estimatedSettlePrice": mark,
         "lastFundingRate": plain(FUNDING_RATE),
         "interestRate": plain(FUNDING_RATE),
-        "nextFundingTime": (now_ms // FUNDING_MS + 1) * FUNDING_MS,
+        "nextFundingTime": next_ms,
         "time": now_ms,
     }
 
