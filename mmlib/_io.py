@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,6 +31,25 @@ def inside(root: Path, path: Path | str) -> Path:
     if full != base and base not in full.parents:
         raise UserError(f"{path}: points outside the workspace {base}; expected a path below it")
     return full
+
+
+def regular(path: Path) -> Path:
+    """The path, unless it is something whose reading waits for ever or never ends; one that is missing passes.
+
+    Raises:
+        OSError: a named pipe, a device or a socket.
+    """
+    mode = path.stat().st_mode if path.exists() else stat.S_IFREG
+    kinds = (
+        ("named pipe", stat.S_ISFIFO),
+        ("device", stat.S_ISCHR),
+        ("device", stat.S_ISBLK),
+        ("socket", stat.S_ISSOCK),
+    )
+    for name, test in kinds:
+        if test(mode):
+            raise OSError(errno.EINVAL, f"it is a {name}, no regular file", str(path))
+    return path
 
 
 def shipped_dir(name: str) -> Path:
@@ -95,7 +116,7 @@ def read_json(path: Path) -> Any:
         UserError: missing, unreadable or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise UserError(f"{path}: no such file") from exc
     except (OSError, UnicodeDecodeError) as exc:
@@ -107,7 +128,7 @@ def read_json(path: Path) -> Any:
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file, hex."""
     digest = hashlib.sha256()
-    with path.open("rb") as handle:
+    with regular(path).open("rb") as handle:
         for block in iter(lambda: handle.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()

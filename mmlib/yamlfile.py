@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mmlib._io import UserError
+from mmlib._io import UserError, regular
 from mmlib._numbers import LOOKS_LIKE, number
 
 MAX_BYTES = 1_000_000
@@ -74,7 +74,7 @@ def read_bytes(path: Path) -> bytes:
         UserError: missing, unreadable, or larger than ``MAX_BYTES``.
     """
     try:
-        data = path.read_bytes()
+        data = regular(path).read_bytes()
     except FileNotFoundError as exc:
         raise UserError(f"{path}: no such file; expected a YAML file") from exc
     except OSError as exc:

@@ -44,10 +44,33 @@ def _run(args: argparse.Namespace, *, from_terminal: bool) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (OSError, ValueError, RuntimeError) as exc:
+        reason = _of_the_place(exc)
+        if reason is None:
+            return _unexpected(args, exc)
+        say(f"finishline {args.verb}: {reason}")
+        return 2
     except Exception as exc:  # the last resort: one line for the reader, the rest in a file
-        where = _keep_traceback(Path(getattr(args, "workspace", ".")))
-        say(f"finishline {args.verb}: unexpected {type(exc).__name__}: {exc}; the traceback is in {where}")
-        return 3
+        return _unexpected(args, exc)
+
+
+def _of_the_place(exc: OSError | ValueError | RuntimeError) -> str | None:
+    """What is wrong with a path or the machine, in one line; None when it is a fault of ours."""
+    text = str(exc)
+    if isinstance(exc, OSError) and exc.errno is not None:
+        place = exc.filename if exc.filename is not None else "this machine"
+        return f"{place}: {exc.strerror}; expected a path that can be used, and room for it"
+    if "null byte" in text or "null character" in text:
+        return "a path holds a NUL; expected one without"
+    if "Symlink loop" in text:
+        return f"{text}; expected a path that ends somewhere"
+    return None
+
+
+def _unexpected(args: argparse.Namespace, exc: BaseException) -> int:
+    where = _keep_traceback(Path(getattr(args, "workspace", ".")))
+    say(f"finishline {args.verb}: unexpected {type(exc).__name__}: {exc}; the traceback is in {where}")
+    return 3
 
 
 def _spoken_for(args: argparse.Namespace, from_terminal: bool) -> AbstractContextManager[None]:

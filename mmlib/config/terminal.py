@@ -73,7 +73,7 @@ def guarded() -> Iterator[None]:
     """While inside, standard output and error are ``Guarded``; a letter that their encoding lacks is spelt out."""
     before = sys.stdout, sys.stderr
     for stream in before:
-        if hasattr(stream, "reconfigure") and stream.errors == "strict":
+        if hasattr(stream, "reconfigure") and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = (cast(TextIO, s if isinstance(s, Guarded) else Guarded(s)) for s in before)
     try:

@@ -27,11 +27,13 @@ class Block:
         frame: the good ones (see ``columns.typed_frame``), ``_line`` counted from the top of the file.
         bad: the others, numbered likewise.
         lines: how many there are that are not blank.
+        broken: why a compressed file could not be unpacked further; "" while it can.
     """
 
     frame: pd.DataFrame
     bad: list[BadLine]
     lines: int
+    broken: str = ""
 
 
 def read_blocks(source: Path | BinaryIO, kind: Kind, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -50,5 +52,6 @@ def read_blocks(source: Path | BinaryIO, kind: Kind, block_bytes: int = BLOCK_BY
         yield Block(frame, bad, len(frame) + len(bad))
         before += found.lines
         torn = found.torn
-    if stream.broken and not torn:
-        yield Block(empty_frame(kind), [BadLine(before + 1, f"{stream.broken}{CUT_SHORT}", "")], 1)
+    if stream.broken:
+        bad = [] if torn else [BadLine(before + 1, f"{stream.broken}{CUT_SHORT}", "")]
+        yield Block(empty_frame(kind), bad, len(bad), stream.broken)

@@ -25,7 +25,7 @@ GAP_INTERVALS = 3.0  # of the tick interval: at least two ticks are missing
 _MOST_REASONS = 50  # kept apart in one file; the rest is counted together
 _SHOWN_GAPS = 5  # the longest
 _DAY = re.compile(r"_(\d{8})\.jsonl")
-_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|: line \d+ column \d+ \(char \d+\)|\d{9,}")
+_VARIABLE = re.compile(r"one of \[[^\]]*\]|'[^']*'|\"[^\"]*\"|: line \d+ column \d+ \(char \d+\)|\d{9,}")
 Key = tuple[str, str]
 
 
@@ -41,6 +41,7 @@ class FileCheck:
         duplicates: fills whose (symbol, arm, side, order_id, fill_id) came before, ticks that came before word for word.
         out_of_order: lines earlier than a line of the same symbol and arm above them.
         other_day: lines whose UTC day is not the one of the file's name.
+        broken: why a compressed file cannot be unpacked to its end; "" when it can.
         unfinished: 1 when the file ends within a line: it is still being written, or was cut.
         interval_s: the distance of neighbouring ticks of a symbol and arm (median; the largest among them), None for fills.
         gaps: how many distances exceed three such intervals; ``gap_s`` what they leave uncovered; ``longest_gaps`` from, to,
@@ -60,6 +61,7 @@ class FileCheck:
     out_of_order: int = 0
     other_day: int = 0
     unfinished: int = 0
+    broken: str = ""
     first: str | None = None
     last: str | None = None
     interval_s: float | None = None
@@ -78,7 +80,12 @@ class FileCheck:
     @property
     def clean(self) -> bool:
         """Whether every line is good, in order, there once and of the day of its name; gaps are the bot's, not the file's."""
-        return not (self.bad or self.duplicates or self.out_of_order or self.other_day)
+        return not (self.bad or self.duplicates or self.out_of_order or self.other_day or self.damaged)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a compressed file cannot be unpacked to its end; one that is plain may still be being written."""
+        return bool(self.broken)
 
 
 @dataclass(frozen=True)
@@ -210,15 +217,21 @@ class _Kind:
 def _count_bad(found: FileCheck, block: Block) -> None:
     """Count a block's lines, and its bad ones by reason."""
     found.lines += block.lines
+    found.broken = block.broken or found.broken
     for entry in block.bad:
         if entry.reason.endswith(CUT_SHORT):
             found.unfinished += 1
             continue
-        reason = _VARIABLE.sub("…", entry.reason)
+        reason = _VARIABLE.sub(_left_out, entry.reason)
         if reason not in found.quarantined and len(found.quarantined) >= _MOST_REASONS:
             reason = "other reasons"
         found.quarantined[reason] = found.quarantined.get(reason, 0) + 1
         found.examples.setdefault(reason, entry.line)
+
+
+def _left_out(found: re.Match[str]) -> str:
+    """What differs from line to line; the values that a field may have do not."""
+    return found[0] if found[0].startswith("one of [") else "…"
 
 
 def _other_day(path: Path, frame: pd.DataFrame) -> int:

@@ -13,12 +13,14 @@ import orjson
 import zstandard
 from isal import igzip
 
+from mmlib._expansion import check_expansion
 from mmlib._io import UserError
 from mmlib.feeds.mapping import FeedRule, FormatMapping
 from mmlib.feeds.progress import ToldFile
 
 _BOM = b"\xef\xbb\xbf"
 _AT_ONCE = 1 << 18  # bytes
+_BITE = 1 << 12  # bytes of a zstd file unpacked in one go
 Row = tuple[int, bytes, dict[str, Any] | str]
 """Number of the line, its bytes, and what it holds or why it holds nothing."""
 
@@ -28,13 +30,35 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked when its name ends in .gz or .zst."""
     with io.BufferedReader(ToldFile(path), _AT_ONCE) as packed:
         if path.suffix == ".gz":
-            with igzip.open(packed, "rb") as lines:
+            with (
+                igzip.open(packed, "rb") as inflated,
+                io.BufferedReader(_Bounded(inflated, packed), 1 << 20) as lines,
+            ):
                 yield lines
         elif path.suffix == ".zst":
-            with io.BufferedReader(_Zst(packed), 1 << 20) as lines:
+            with (
+                io.BufferedReader(_Zst(packed), 1 << 20) as inflated,
+                io.BufferedReader(_Bounded(inflated, packed), 1 << 20) as lines,
+            ):
                 yield lines
         else:
             yield packed
+
+
+class _Bounded(io.RawIOBase):
+    """Unpacked bytes, as long as they do not unfold too far."""
+
+    def __init__(self, inflated: Any, packed: BinaryIO) -> None:
+        self._inflated, self._packed, self._given = inflated, packed, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = int(self._inflated.readinto(buffer) or 0)
+        self._given += n
+        check_expansion(self._packed.tell(), self._given)
+        return n
 
 
 class _Zst(io.RawIOBase):
@@ -64,8 +88,9 @@ def _unpacked(handle: BinaryIO) -> Iterator[bytes]:
     while packed := handle.read(_AT_ONCE):
         while packed:
             frame = frame or zstandard.ZstdDecompressor().decompressobj()
-            yield frame.decompress(packed)
-            packed = frame.unused_data if frame.eof else b""
+            bite, packed = packed[:_BITE], packed[_BITE:]
+            yield frame.decompress(bite)
+            packed = frame.unused_data + packed if frame.eof else packed
             frame = None if frame.eof else frame
     if frame is not None:
         raise EOFError("the file ends within a zstd frame")
@@ -87,7 +112,7 @@ def rows(path: Path, handle: BinaryIO, rule: FeedRule, mapping: FormatMapping) -
             if column not in names and wanted.default is None:
                 held = ", ".join(names) or "nothing"
                 raise UserError(
-                    f"{path}:1: no column {column!r}, which {rule.kind}.{name} is read from; it has {held}"
+                    f"{path}:1: no column {column!r}, which {rule.kind}.{name} is read from; expected it among {held}"
                 )
     for number, raw in lines:
         cells = _cells(raw, mapping.delimiter)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import mmap
 import os
+import shutil
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +17,7 @@ from typing import Any, BinaryIO
 import fastjsonschema
 import numpy as np
 import orjson
+import psutil
 
 from mmlib._io import UserError, sha256_file, write_json
 from mmlib.feeds.foreign import opened, rows
@@ -88,8 +92,11 @@ def import_files(
         UserError: a file cannot be read, lacks a column, or matches no feed of the mapping; ``output`` holds feeds or cannot
             be written.
     """
+    output = output.resolve()
     if any(found for stem in FILE_STEM.values() for found in output.glob(f"{stem}_*.jsonl*")):
         raise UserError(f"{output}: holds feeds already; expected an empty or new directory")
+    if output.is_dir() and (held := sorted(path.name for path in output.iterdir())):
+        raise UserError(f"{output}: holds {held[0]}; expected an empty or new directory")
     chosen = [(path, _rule_of(path, mapping)) for path in files]
     days = _Days(output)
     done: list[ImportedFile] = []
@@ -98,15 +105,17 @@ def import_files(
         with told(progress):
             for path, rule in counted(chosen, "files", progress):
                 done.append(_one(path, rule, mapping, days, seen, quarantine_dir))
-        written = days.finish()
+        result = Imported(name, sha256, mapping.constants, done, days.finish())
+        write_json(days.place / REPORT, result.to_dict())
+        days.commit()
     except OSError as exc:
+        place = str(exc.filename or output).replace(str(days.place), str(output))
+        reason = exc.strerror or exc
         raise UserError(
-            f"{exc.filename or output}: {exc.strerror or exc}; expected readable files and a writable place"
+            f"{place}: {reason}; nothing was imported; expected readable files and a writable place"
         ) from exc
     finally:
         days.discard()
-    result = Imported(name, sha256, mapping.constants, done, [path.name for path in written])
-    write_json(output / REPORT, result.to_dict())
     return result
 
 
@@ -187,27 +196,49 @@ class _Quarantine:
             self._handle = self._partial.open("wb")
         text = raw.decode("utf-8", "replace").rstrip("\r\n")
         record = {"file": self._source, "line": line, "reason": reason, "text": text}
-        self._handle.write(orjson.dumps(record, None, orjson.OPT_APPEND_NEWLINE))
+        with _at(self._path):
+            self._handle.write(orjson.dumps(record, None, orjson.OPT_APPEND_NEWLINE))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._handle is None:
-            self._path.unlink(missing_ok=True)
+            if kind is None:
+                self._path.unlink(missing_ok=True)
             return
-        self._handle.close()
-        self._partial.replace(self._path)
+        try:
+            with _at(self._path):
+                self._handle.close()
+            if kind is None:
+                self._partial.replace(self._path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _at(path: Path) -> Iterator[None]:
+    """Give an error of writing, which knows only of an open file, the file's name."""
+    try:
+        yield
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
 
 class _Days:
-    """The feed files that are being written, in part files beside them until all is well."""
+    """The feed files that are being written, in a directory beside theirs that takes its place when all is well.
+
+    Attributes:
+        place: the directory they are written to; one rename makes all of them visible, or none.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        _sweep(directory)
+        self.place = directory.with_name(f".{directory.name}.importing-{os.getpid()}")
         self._times: dict[Path, array[int]] = {}
         self._lines: dict[Path, list[bytes]] = {}
         self._begun: set[Path] = set()
 
     def add(self, kind: Kind, ts_ns: int, line: dict[str, Any]) -> None:
-        path = self._directory / f".{FILE_STEM[kind]}_{day_text(ts_ns // DAY_NS)}.jsonl.tmp"
+        path = self.place / f"{FILE_STEM[kind]}_{day_text(ts_ns // DAY_NS)}.jsonl"
         times = {name: to_text(np.array([line[name]]))[0] for name in ("ts", "scheduled_ts") if name in line}
         self._times.setdefault(path, array("q")).append(ts_ns)
         waiting = self._lines.setdefault(path, [])
@@ -215,33 +246,40 @@ class _Days:
         if len(waiting) >= _FLUSH:
             self._flush(path)
 
-    def finish(self) -> list[Path]:
-        """Bring every day in order and give it its name."""
-        done = []
-        self._directory.mkdir(parents=True, exist_ok=True)
+    def finish(self) -> list[str]:
+        """Bring every day in order; names of the files."""
+        self.place.mkdir(parents=True, exist_ok=True)
         for path, times in sorted(self._times.items()):
             self._flush(path)
             ts = np.frombuffer(times, np.int64)
             if (np.diff(ts) < 0).any():
                 _reorder(path, np.argsort(ts, kind="stable"))
-        for path in sorted(self._times):
             with path.open("rb") as handle:
                 os.fsync(handle.fileno())
-            done.append(path.rename(path.with_name(path.name.removeprefix(".").removesuffix(".tmp"))))
-        self._times.clear()
-        return done
+        return sorted(path.name for path in self._times)
+
+    def commit(self) -> None:
+        """Make all of them visible at once."""
+        self.place.rename(self._directory)
 
     def discard(self) -> None:
         """Remove what did not become a feed."""
-        for path in self._times:
-            path.unlink(missing_ok=True)
+        shutil.rmtree(self.place, ignore_errors=True)
 
     def _flush(self, path: Path) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with path.open("ab" if path in self._begun else "wb") as handle:
+        self.place.mkdir(parents=True, exist_ok=True)
+        with _at(path), path.open("ab" if path in self._begun else "wb") as handle:
             handle.writelines(self._lines[path])
         self._begun.add(path)
         self._lines[path].clear()
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what imports left that were killed."""
+    for left in directory.parent.glob(f".{glob.escape(directory.name)}.importing-*"):
+        pid = left.name.rpartition("-")[2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _reorder(path: Path, order: np.ndarray) -> None:
@@ -252,7 +290,7 @@ def _reorder(path: Path, order: np.ndarray) -> None:
             ends.append(at + 1)
         starts = [0, *ends[:-1]]
         sorted_path = path.with_suffix(".sorted")
-        with sorted_path.open("wb") as out:
+        with _at(path), sorted_path.open("wb") as out:
             for k in order.tolist():
                 out.write(data[starts[k] : ends[k]])
     sorted_path.replace(path)

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from mmlib.feeds.bounded import Bounded
 from mmlib.feeds.columns import Role, roles
 from mmlib.feeds.schema import Kind, schema
 from mmlib.feeds.timestamps import MAX_NS, MIN_NS, to_ns
@@ -61,10 +62,7 @@ class ZeroRule(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> ZeroRule:
-        try:
-            re.compile(self.match)
-        except re.error as exc:
-            raise ValueError(f"match: {exc}; expected a regular expression") from exc
+        Bounded(self.match)
         return self
 
 
@@ -112,10 +110,7 @@ class FieldRule(BaseModel):
                 "number_repeats: only beside join, for a program's own ids are different already"
             )
         if self.match is not None:
-            try:
-                groups = re.compile(self.match).groups
-            except re.error as exc:
-                raise ValueError(f"match: {exc}; expected a regular expression") from exc
+            groups = Bounded(self.match).groups
             if groups != 1:
                 raise ValueError(f"match: has {groups} groups; expected one, around what is to be kept")
         if not _OFFSET.fullmatch(self.utc_offset):
@@ -220,7 +215,7 @@ class Translator:
             else ""
         )
         self.repeated = f"duplicate: an earlier row has this side, order_id and fill_id{hint}"
-        self._match = {name: re.compile(r.match) for name, _, r in self._rules if r.match is not None}
+        self._match = {name: Bounded(r.match) for name, _, r in self._rules if r.match is not None}
 
     def __call__(self, row: MappingABC[str, Any]) -> tuple[dict[str, Any], int]:
         """Fields of the feed (times as integer ns), and ``ts`` in nanoseconds.
@@ -246,7 +241,7 @@ class Translator:
     def _doubt(self, rule: ZeroRule, row: MappingABC[str, Any]) -> None:
         """Refuse a zero that another column contradicts or does not confirm."""
         other = _lookup(row, rule.source, self._nested)
-        if re.search(rule.match, _text(other)) is None:
+        if Bounded(rule.match).search(_text(other)) is None:
             raise ValueError(f"0, but {rule.source} is {_text(other)[:80]!r}; expected the converted value")
 
     def _read(self, name: str, rule: FieldRule, row: MappingABC[str, Any]) -> Any:

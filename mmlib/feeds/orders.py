@@ -15,7 +15,8 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
-from mmlib._io import UserError, write_atomic
+from mmlib._expansion import FREE_BYTES
+from mmlib._io import UserError, regular, write_atomic
 from mmlib.dtypes import ORDER_ROW, Action, Liquidity, OrderKind, TimeInForce
 
 ORDER_COLUMNS = ("ts_ns", "action", "order_id", "side", "price", "qty", "time_in_force")
@@ -221,8 +222,13 @@ def _heading(path: Path, line: int, heading: list[str], needed: Sequence[str]) -
 
 def _text(path: Path) -> str:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return stream.read().decode("utf-8-sig")
+        with gzip.open(regular(path)) if path.suffix == ".gz" else regular(path).open("rb") as stream:
+            data = stream.read(FREE_BYTES + 1)
+            if len(data) > FREE_BYTES:
+                raise UserError(
+                    f"{path}: more than {FREE_BYTES:,} bytes of text; expected a CSV file of orders"
+                )
+            return data.decode("utf-8-sig")
     except FileNotFoundError as exc:
         raise UserError(f"{path}: no such file; expected a CSV file") from exc
     except (OSError, EOFError, UnicodeDecodeError) as exc:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmlib._io import regular
 from mmlib.feeds.oncefile import OnceFile
 
 Progress = Callable[[str, int, int], None]
@@ -38,7 +39,7 @@ class ToldFile(OnceFile):
     """A file to be read from its beginning on, by ``readinto``; that it takes long, and how far it is, is told."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        super().__init__(regular(path))
         self._what = f"MB of {path.name}"
         self._size = os.fstat(self.fileno()).st_size
         self._done = 0

@@ -13,6 +13,7 @@ import numpy as np
 import zstandard
 from isal import isal_zlib
 
+from mmlib._expansion import Bomb, check_expansion
 from mmlib.core.words import SLACK
 from mmlib.feeds.progress import ToldFile
 
@@ -25,8 +26,9 @@ _SPARE = 1 << 14  # bytes; lines are shorter, mostly
 _KEPT = 200  # bytes of a line that is too long
 _AT_ONCE = 1 << 19  # bytes, few enough to stay in a processor's cache until they are summed up
 _BLINK = 1 << 16  # bytes looked at in one go for a line break
+_BITE = 1 << 12  # bytes unpacked in one go; a zstd frame may unfold them ten thousandfold
 _BREAK = 10
-_BROKEN: tuple[Any, ...] = (EOFError, zlib.error, isal_zlib.error, zstandard.ZstdError)
+_BROKEN: tuple[Any, ...] = (EOFError, zlib.error, isal_zlib.error, zstandard.ZstdError, Bomb)
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -93,22 +95,27 @@ class _Unpacked:
 
     def __init__(self, raw: _Counted, new_frame: Callable[[], Any]) -> None:
         self._raw, self._new, self._frame = raw, new_frame, new_frame()
-        self._held = memoryview(b"")
+        self._held = self._packed = memoryview(b"")
         self._begun = False
+        self._given = 0
 
     def readinto(self, view: memoryview) -> int:
         while not self._held:
-            packed = self._frame.unused_data if self._frame.eof else b""
+            packed: Any = b""
             if self._frame.eof:
+                packed = self._frame.unused_data.lstrip(b"\0")  # gzip files may be padded
                 self._frame, self._begun = self._new(), False
-                packed = packed.lstrip(b"\0")  # gzip files may be padded
-            packed = packed or self._raw.read(_BLINK) or b""
+            if not packed:
+                self._packed = self._packed or memoryview(self._raw.read(_BLINK) or b"")
+                packed, self._packed = self._packed[:_BITE], self._packed[_BITE:]
             if not packed:
                 if self._begun:
                     raise EOFError("the file ends within a frame")
                 return 0
             self._begun = True
             self._held = memoryview(self._frame.decompress(packed))
+            self._given += len(self._held)
+            check_expansion(self._raw.size, self._given)
         n = min(len(self._held), len(view))
         view[:n] = self._held[:n]
         self._held = self._held[n:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmlib._io import UserError
+from mmlib._io import UserError, regular
 from mmlib.market.lines import Lines
 from mmlib.market.recorded import ReaderOptions, Recording
 
@@ -53,7 +53,7 @@ def _topbook(path: Path, options: ReaderOptions) -> Recording:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with regular(path).open("rb") as stream:
             return stream.read(8)
     except OSError as exc:
         raise UserError(f"{path}: cannot be read ({exc.strerror}); expected a recording") from exc

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, cast
 import orjson
 from isal import isal_zlib
 
-from mmlib._io import UserError, write_atomic
+from mmlib._expansion import check_expansion
+from mmlib._io import UserError, regular, write_atomic
 
 _DAMAGED = cast("type[Exception]", isal_zlib.error)
 _BLOCK = 1 << 17
@@ -48,7 +49,7 @@ class Lines:
         The last line is given a line break if it lacks it.
         """
         try:
-            with self.path.open("rb") as raw:
+            with regular(self.path).open("rb") as raw:
                 yield from self._whole(raw, slack)
         except OSError as exc:
             raise UserError(f"{self.path}: cannot be read ({exc.strerror}); expected a recording") from exc
@@ -116,10 +117,14 @@ def _inflate(raw: BinaryIO, block: bytes, new: Callable[[int], Any]) -> Iterator
 
     Raises:
         EOFError: it ends inside a member.
+        Bomb: it unfolds too far.
     """
-    inflater = new(31)
+    inflater, packed, unpacked = new(31), 0, 0
     while block:
-        yield inflater.decompress(block)
+        content = inflater.decompress(block)
+        packed, unpacked = packed + len(block), unpacked + len(content)
+        check_expansion(packed, unpacked)
+        yield content
         rest = inflater.unused_data.lstrip(b"\0")
         if inflater.eof and rest:  # another member follows
             inflater, block = new(31), rest

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from mmlib._io import UserError
+from mmlib.engine.orphan import die_with_parent
 
 REPORTS = Path("artifacts") / "reports" / "daily"
 FEEDS = Path("artifacts") / "edge" / "feeds"
@@ -50,6 +51,7 @@ def notify(command: Sequence[str], subject: str, text: str, *, timeout_s: float)
             list(command),
             input=f"{subject}\n\n{text}\n",
             env=given,
+            preexec_fn=die_with_parent,
             capture_output=True,
             text=True,
             timeout=timeout_s,

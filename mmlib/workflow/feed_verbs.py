@@ -131,7 +131,9 @@ def _notes(one: FileCheck) -> list[str]:
             f"{one.file}: {one.other_day:,} lines are of another UTC day than its name: they count for the day of their time, "
             "whatever the name; expected names by UTC"
         )
-    if one.unfinished:
+    if one.damaged:
+        lines.append(f"{one.file}: {one.broken}; expected a whole file: copy or pack it again")
+    elif one.unfinished:
         lines.append(f"{one.file}: ends within a line; it is still being written, or was cut")
     return [" ".join(line.split()) for line in lines]
 

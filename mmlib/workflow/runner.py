@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from mmlib._io import UserError, write_atomic, write_json
 from mmlib.config.masking import mask_strings
 from mmlib.dtypes import Status
@@ -64,7 +66,8 @@ def run_step(
     """
     step, started, clock = item.step, now_iso(), time.monotonic()
     final = runs.runs_dir(ws) / run_id / f"{step.record}.ipynb"
-    partial = final.with_name(f".{step.record}.partial.ipynb")
+    partial = final.with_name(f".{step.record}.{os.getpid()}.partial.ipynb")
+    sweep(ws)
     print_hash = fingerprint(ws, item)
 
     def tell(kind: str, **details: Any) -> None:
@@ -96,6 +99,14 @@ def run_step(
     if interrupted is not None:
         raise interrupted
     return outcome
+
+
+def sweep(ws: Path) -> None:
+    """Remove the notebooks of runs that were killed: half executed, and with parameters that were never masked."""
+    for left in runs.runs_dir(ws).glob("*/.*.partial.ipynb"):
+        pid = left.name.split(".")[-3]
+        if not (pid.isdigit() and psutil.pid_exists(int(pid))):
+            left.unlink(missing_ok=True)
 
 
 def check_known(item: Planned) -> None:

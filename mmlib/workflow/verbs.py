@@ -211,6 +211,7 @@ def open_lab(ws: Path, *, browser: bool = True, port: int = 0) -> int:
     import subprocess
 
     from mmlib.config.load import shipped_dir
+    from mmlib.engine.orphan import die_with_parent
 
     _give_params(ws)
     home = ws / "notebooks"
@@ -227,7 +228,7 @@ def open_lab(ws: Path, *, browser: bool = True, port: int = 0) -> int:
     sys.stdout.flush()
     # the token is not on the command line, where others see it; this environment's kernels come before the user's
     environment = os.environ | {"JUPYTER_TOKEN": token, "JUPYTER_PREFER_ENV_PATH": "1"}
-    return subprocess.call(words, env=environment)
+    return subprocess.call(words, env=environment, preexec_fn=die_with_parent)
 
 
 def _free_port() -> int:

@@ -19,6 +19,8 @@ from mmlib.market.source import Instrument
 _TIMEOUT_S = 5.0
 _DEFAULT_RETRY_S = 5.0
 _LONGEST_RETRY_S = 600.0
+_LARGEST = 1 << 26  # bytes of an answer; exchangeInfo has five to ten million
+_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _SAFE_SHARE = 0.9  # of the weight a minute; the rest is for others behind the same address
 _WEIGHT_HEADER = "x-mbx-used-weight-1m"
 GRADE_HEADER = "x-finishline-grade"
@@ -122,7 +124,12 @@ class RestClient:
             Refused: see the code.
         """
         answer = _json(await self._get(self.venue.time_path, {}, 1))
-        return int(answer["serverTime"])
+        try:
+            return int(answer["serverTime"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise Refused(
+                codes.BAD_FRAME, f"{self.venue.time_path}: no serverTime; expected milliseconds"
+            ) from None
 
     async def rules(self) -> Rules:
         """Tick and lot sizes of every symbol.
@@ -133,7 +140,12 @@ class RestClient:
         response = await self._get(self.venue.info_path, {}, 20)
         grade = response.headers.get(GRADE_HEADER, "")
         info = _json(response)
-        return Rules(_instruments(info), grade, _min_notional(info))
+        try:
+            return Rules(_instruments(info), grade, _min_notional(info))
+        except (AttributeError, TypeError, KeyError) as exc:
+            raise Refused(
+                codes.BAD_FRAME, f"{self.venue.info_path}: {exc}; expected a list of symbols with filters"
+            ) from None
 
     async def _get(self, path: str, params: dict[str, str], weight: int, symbol: str = "") -> httpx.Response:
         def refused(code: str, detail: str) -> Refused:
@@ -147,7 +159,7 @@ class RestClient:
         self.requests += 1
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.get(path, params=params)
+                response = await self._answer(path, params)
         except (TimeoutError, httpx.TimeoutException):
             raise refused(codes.TIMEOUT, f"{path}: no answer in {self._timeout_s:g} s") from None
         except httpx.HTTPError as exc:
@@ -165,6 +177,23 @@ class RestClient:
         if status != 200:
             raise refused(codes.REJECTED, f"{path}: {status} {response.text[:120]}")
         return response
+
+    async def _answer(self, path: str, params: dict[str, str]) -> httpx.Response:
+        """The whole answer, unpacked; one that grows beyond ``_LARGEST`` is left where it is.
+
+        Raises:
+            httpx.DecodingError: it is larger.
+        """
+        async with self._client.stream("GET", path, params=params) as response:
+            body = bytearray()
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > _LARGEST:
+                    raise httpx.DecodingError(f"more than {_LARGEST:,} bytes, unpacked; expected fewer")
+        headers = [(k, v) for k, v in response.headers.multi_items() if k.lower() not in _OF_THE_WIRE]
+        return httpx.Response(
+            response.status_code, headers=headers, content=bytes(body), request=response.request
+        )
 
     async def _room(self, weight: int) -> None:
         """Wait for the next minute when this one's weight is used up."""
