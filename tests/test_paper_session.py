@@ -9,7 +9,7 @@ import pytest
 
 from mmlib._io import UserError
 from mmlib.config.models import Config
-from mmlib.dtypes import Liquidity, Status
+from mmlib.dtypes import TICK, Liquidity, Status
 from mmlib.engine.measure import measure
 from mmlib.engine.orders import replay_orders
 from mmlib.engine.spec import SessionSpec
@@ -18,6 +18,7 @@ from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.sidecar import read_sidecar
 from mmlib.gates.spec import load_gates
 from mmlib.market.opening import open_source
+from mmlib.paper.halting import Halting
 from mmlib.paper.session import run_bots
 from tests.paper_fixtures import ROOT
 
@@ -117,3 +118,36 @@ def test_a_bot_that_ends_early_leaves_a_session_that_is_not_complete(tmp_path: P
     sidecar = read_sidecar(done.feeds)
     assert sidecar is not None and not sidecar["complete"]
     assert sidecar["paper"]["bots"][0]["returncode"] == 3
+
+
+def test_two_bots_are_two_arms_on_one_market(tmp_path: Path) -> None:
+    bot = str(ROOT / "params" / "bots" / "touch_quoter.yaml")
+    spec = SessionSpec("simulated", ("BTCUSDT",), ("A", "B"), 8.0, 0.0, START_NS, 7)
+    done = run_bots(spec, CONFIG, tmp_path / "feeds", ws=tmp_path, bots=[bot, bot])
+    for kind in ("ticks", "fills"):
+        assert set(read_feeds(done.feeds, kind).frame["arm"]) == {"A", "B"}
+
+
+def test_a_stop_criterion_halts_its_arm_after_its_time_and_not_before() -> None:
+    """Every reaction of eleven minutes misses its deadline: the criterion asks for ten."""
+    (gate,) = (one for one in load_gates(ROOT).step("soak") if one.id == "soak.stop.deadline_miss")
+    halting = Halting([gate], "B")
+    minute = 60 * S
+    for k in range(12):
+        row = np.zeros(1, TICK)
+        row["ts_ns"], row["deadline_miss"], row["tick_total_ms"] = START_NS + k * minute, 1, 900.0
+        halting.tick("BTCUSDT", row)
+        reason = halting.look(START_NS + k * minute + 6 * S)
+        assert bool(reason) == (k * 60 > gate.for_s), (k, reason)
+    assert "soak.stop.deadline_miss" in halting.reason
+
+
+def test_gates_on_what_is_not_measured_never_halt() -> None:
+    gates = [one for one in load_gates(ROOT).step("soak") if one.metric in ("hit_ratio", "breaker_open_s")]
+    halting = Halting(gates, "A")
+    for k in range(60):
+        row = np.zeros(1, TICK)
+        row["ts_ns"] = START_NS + k * 60 * S
+        halting.tick("BTCUSDT", row)
+        assert halting.look(START_NS + k * 60 * S + 6 * S) == ""
+    assert gates

@@ -20,15 +20,18 @@ def _run(args: argparse.Namespace) -> int:
     names = [name for group in args.step for name in group]
     keys = [step.key for step in (STEPS if args.all else select_steps(names))]
     shadow = {} if args.shadow_duration is None else {"duration_min": args.shadow_duration}
+    soak: dict[str, Any] = {}
     if args.bot:
-        shadow["bot"] = args.bot
-    return _execute(args, keys, {"shadow": shadow}, resume=args.resume, go_on=args.resume)
+        shadow["bot"] = soak["bot"] = args.bot
+    return _execute(args, keys, {"shadow": shadow, "soak": soak}, resume=args.resume, go_on=args.resume)
 
 
 def _soak(args: argparse.Namespace) -> int:
     if args.incident:
         args.set = [*args.set, f"rehearsal.incidents={json.dumps(args.incident)}"]
-    return _execute(args, ["soak"], {"soak": only_given(duration_hours=args.hours)}, go_on=args.resume)
+    return _execute(
+        args, ["soak"], {"soak": only_given(duration_hours=args.hours, bot=args.bot)}, go_on=args.resume
+    )
 
 
 def _dataset(args: argparse.Namespace) -> int:
@@ -53,7 +56,13 @@ def _ab(args: argparse.Namespace) -> int:
         return _aa(args)
     step = get_step("ab", rollout_pct=args.rollout_pct)
     return _execute(
-        args, [step.key], {"ab": only_given(duration_hours=args.duration_hours, treatment=args.treatment)}
+        args,
+        [step.key],
+        {
+            "ab": only_given(
+                duration_hours=args.duration_hours, treatment=args.treatment, bots=args.bot or None
+            )
+        },
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 
@@ -25,6 +25,18 @@ _FLUSH_S = 1.0
 _SIDES = {1: "buy", -1: "sell"}
 
 
+class Watcher(Protocol):
+    """Who watches an arm while it trades."""
+
+    def tick(self, symbol: str, row: np.ndarray) -> None:
+        """``TICK[1]``."""
+        ...
+
+    def fill(self, symbol: str, row: np.ndarray) -> None:
+        """``FILL[1]``."""
+        ...
+
+
 class Evidence:
     """Writes the feeds of a session: fills, ticks, and each account's orders.
 
@@ -33,6 +45,7 @@ class Evidence:
 
     Attributes:
         of_symbol: ticks and fills written, by symbol.
+        watchers: by arm, who sees every tick and fill.
         memory_mb: by account, resident memory of its bot where the exchange's host started it.
 
     Args:
@@ -52,6 +65,7 @@ class Evidence:
         self._orders: dict[tuple[str, str], IO[str]] = {}
         self._flushed_s = time.monotonic()
         self.of_symbol = {symbol: dict.fromkeys(("ticks", "fills"), 0) for symbol in symbols}
+        self.watchers: dict[str, Watcher] = {}
         self.memory_mb: dict[str, Callable[[], float]] = {}
 
     def fill(self, party: Party, order: Order, trade: Trade, exch_ns: int, mid: float) -> None:
@@ -80,6 +94,8 @@ class Evidence:
         }.items():
             row[name] = value
         self._fills.append((self._symbols.index(order.symbol), row))
+        if party.account.arm in self.watchers:
+            self.watchers[party.account.arm].fill(order.symbol, row)
         self.of_symbol[order.symbol]["fills"] += 1
 
     def acted(self, party: Party, tape: Tape, received_ns: int, frame_ns: int, reaction_ns: int) -> None:
@@ -105,6 +121,8 @@ class Evidence:
         row["errors"] = rejects - before
         row["arm"] = ARMS.index(party.account.arm)
         self._ticks.append((self._symbols.index(symbol), row))
+        if party.account.arm in self.watchers:
+            self.watchers[party.account.arm].tick(symbol, row)
         self.of_symbol[symbol]["ticks"] += 1
         if time.monotonic() - self._flushed_s > _FLUSH_S:
             self.flush()

@@ -18,10 +18,12 @@ from mmlib.engine.place import claimed, listed, swap
 from mmlib.engine.session import obtain_feeds as obtain_own
 from mmlib.engine.spec import SessionSpec, SymbolRun
 from mmlib.feeds.sidecar import write_sidecar
+from mmlib.gates.spec import Gate
 from mmlib.market.source import parse_uri
 from mmlib.paper.accounts import Account, Latency, Queue
 from mmlib.paper.bots import Bot, read_bot
 from mmlib.paper.evidence import UNMEASURED
+from mmlib.paper.halting import Halting
 from mmlib.paper.setup import Serving, Setup, serving
 
 _SECOND_S = 1.0
@@ -44,7 +46,8 @@ def obtain_feeds(
     bots = [one for one in bots if one]
     if not bots:
         return obtain_own(spec, config, feeds, **given)
-    return run_bots(spec, config, feeds, ws=ws, bots=bots, quarantine=given.get("quarantine")).feeds
+    named = {name: given[name] for name in ("quarantine", "stops") if name in given}
+    return run_bots(spec, config, feeds, ws=ws, bots=bots, **named).feeds
 
 
 def run_bots(
@@ -55,11 +58,13 @@ def run_bots(
     ws: Path,
     bots: Sequence[str],
     quarantine: Path | None = None,
+    stops: Sequence[Gate] = (),
     watch: Callable[[Serving], None] | None = None,
 ) -> Session:
     """Serve the market of ``spec`` for its duration while the bots trade there; blocks until the end.
 
-    A bot that ends before its time ends the session; its feeds are whole and say that they are not complete.
+    A bot that ends before its time ends the session; its feeds are whole and say that they are not complete. So does the first
+    of ``stops`` that fires: the orders of that bot are cancelled before it is ended.
 
     Raises:
         UserError: the market cannot be served so, a bot cannot be started, or as `place.claimed`.
@@ -93,6 +98,7 @@ def run_bots(
             spec,
             setup,
             [(one, logs / f"bot_{arm}.log") for one, arm in zip(files, spec.arms, strict=True)],
+            stops,
             watch,
         )
         runner.run()
@@ -105,6 +111,7 @@ def run_bots(
                 "complete": runner.stopped_by in ("duration", "recording"),
                 "refresh_latency": "none: the bot is not ours",
                 "unmeasured": list(UNMEASURED),
+                "halted": runner.halted,
                 "paper": {"venue": setup.venue, "bots": runner.facts, "accounts": runner.accounts},
                 "files": listed(place) | orders,
             },
@@ -121,6 +128,7 @@ class _Runner:
         spec: SessionSpec,
         setup: Setup,
         files: Sequence[tuple[Any, Path]],
+        stops: Sequence[Gate],
         watch: Callable[[Serving], None] | None,
     ) -> None:
         self.stopped_by = "duration"
@@ -129,6 +137,8 @@ class _Runner:
         self.accounts: dict[str, Any] = {}
         self.started = _now()
         self._spec, self._setup, self._files, self._watch = spec, setup, files, watch
+        self._stops = stops
+        self.halted: list[dict[str, str]] = []
         self._error: BaseException | None = None
         self._over = threading.Event()
         self._stop = threading.Event()
@@ -162,16 +172,18 @@ class _Runner:
                 for (file, log), (account, credentials) in zip(self._files, up.accounts, strict=True)
             ]
             first_ns = up.exchange.clock.now_ns()
+            halting = [Halting(self._stops, arm) for arm in self._spec.arms]
             watchers = []
             try:
                 for bot in bots:
                     await bot.start(up.server.url, self._spec.symbols)
                     watchers.append(asyncio.create_task(bot.measure()))
                 if up.evidence is not None:
+                    up.evidence.watchers = {one.arm: one for one in halting}
                     up.evidence.memory_mb = {bot.account.name: partial(_memory, bot) for bot in bots}
                 if self._watch is not None:
                     self._watch(up)
-                await self._until_the_end(up, bots)
+                await self._until_the_end(up, bots, halting)
             finally:
                 for watcher in watchers:
                     watcher.cancel()
@@ -182,10 +194,11 @@ class _Runner:
             seconds = time.monotonic() - began
             self.runs = tuple(_symbol_run(up, symbol, first_ns, seconds) for symbol in self._spec.symbols)
 
-    async def _until_the_end(self, up: Serving, bots: Sequence[Bot]) -> None:
+    async def _until_the_end(self, up: Serving, bots: Sequence[Bot], halting: Sequence[Halting]) -> None:
         waits: dict[asyncio.Task[Any], str] = {asyncio.create_task(bot.ended()): "bot" for bot in bots}
         waits[asyncio.create_task(up.exchange.ended.wait())] = "recording"
         waits[asyncio.create_task(self._asked())] = "interrupted"
+        waits[asyncio.create_task(self._halt(up, halting))] = "halt"
         limit_s = self._spec.duration_s / self._setup.speed
         done, rest = await asyncio.wait(waits, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         for task in rest:
@@ -193,6 +206,16 @@ class _Runner:
         await asyncio.gather(*rest, return_exceptions=True)
         if done:
             self.stopped_by = waits[done.pop()]
+
+    async def _halt(self, up: Serving, halting: Sequence[Halting]) -> None:
+        """Wait for the first stop criterion that fires, and cancel the orders of its arm."""
+        while not self.halted:
+            await asyncio.sleep(_SECOND_S)
+            now_ns = up.exchange.clock.now_ns()
+            for one in halting:
+                if one.look(now_ns):
+                    self.halted.append({"arm": one.arm, "text": f"{one.reason} (arm {one.arm})"})
+                    _cancel_all(up, one.arm)
 
     async def _asked(self) -> None:
         while not self._stop.is_set():
@@ -219,6 +242,14 @@ def _symbol_run(up: Serving, symbol: str, first_ns: int, seconds: float) -> Symb
         quality={name: int(n) for name, n in timeline.quality.items()},
         caveat=CAVEAT,
     )
+
+
+def _cancel_all(up: Serving, arm: str) -> None:
+    exchange = up.exchange
+    for party in exchange.parties.values():
+        if party.account.arm == arm:
+            for order in party.store.open():
+                exchange.trading.cancel(party, order, exchange.clock.now_ns())
 
 
 def _memory(bot: Bot) -> float:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from mmlib import __version__
-from mmlib.workflow.exchange_arguments import add_exchange
+from mmlib.workflow.exchange_arguments import add_bot, add_exchange
 from mmlib.workflow.live_arguments import add_live_options, add_live_verbs
 from mmlib.workflow.market_arguments import add_calibrate_market
 from mmlib.workflow.replay_arguments import add_replay
@@ -104,12 +104,7 @@ def _add_run(verbs: Any) -> None:
         metavar="N|NAME",
         help="1-8, or a name such as soak or ab_50",
     )
-    run.add_argument(
-        "--bot",
-        default="",
-        metavar="BOT",
-        help="shadow a bot of your own on the paper exchange: a name of params/bots, or a command in quotes",
-    )
+    add_bot(run)
     run.add_argument("--shadow-duration", type=float, metavar="MIN", help="length of the shadow run [min]")
     run.add_argument(
         "--resume",
@@ -130,6 +125,7 @@ def _add_steps(verbs: Any) -> None:
         "  finishline soak --hours 72 --clock realtime --source live:binanceusdm --record soak.gz",
     )
     soak.add_argument("--hours", type=float, metavar="H", help="length [h]")
+    add_bot(soak)
     soak.add_argument(
         "--resume",
         action="store_true",
@@ -186,6 +182,7 @@ def _add_steps(verbs: Any) -> None:
     ab.add_argument(
         "--stages", type=int, default=1000, metavar="N", help="with --aa: drawn stages (default: 1000)"
     )
+    add_bot(ab, arms=True)
     ab.add_argument("--duration-hours", type=float, metavar="H", help="length [h]")
     ab.add_argument(
         "--treatment",

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from mmlib.workflow.live_arguments import MakeVerb
+
+
+def add_bot(parser: argparse.ArgumentParser, *, arms: bool = False) -> None:
+    """``--bot``: once, or once for each arm."""
+    how = (
+        "a bot of your own on the paper exchange, in real time: a name of params/bots, or a command in quotes"
+    )
+    if arms:
+        how += "; given twice, for arm A and arm B"
+        parser.add_argument("--bot", action="append", default=[], metavar="BOT", help=how)
+    else:
+        parser.add_argument("--bot", default="", metavar="BOT", help=how)
 
 
 def add_exchange(verbs: Any, verb: MakeVerb) -> None:
