@@ -84,6 +84,17 @@ def _replay(args: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep(args: argparse.Namespace) -> int:
+    from mmlib.workflow import sweep
+
+    given = {name: value for name, value in vars(args).items() if name not in ("verb", "workspace", "json")}
+    recordings = tuple(Path(path).expanduser() for path in given.pop("recording"))
+    given |= {"output": Path(args.output).expanduser(), "command": shlex.join(["finishline", *args.command])}
+    done = sweep.sweep(sweep.SweepOptions(recordings=recordings, **given))
+    show(args, done.to_dict(), done.text())
+    return 0
+
+
 def _feeds_verb(args: argparse.Namespace) -> int:
     from mmlib.metrics.farm import Shown
     from mmlib.workflow import feed_verbs
@@ -192,6 +203,7 @@ HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "rollback": _rollback,
     "status": _status,
     "replay": _replay,
+    "sweep": _sweep,
     "record": _record,
     "loopback": _loopback,
     "exchange": _exchange,

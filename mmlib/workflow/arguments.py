@@ -10,6 +10,7 @@ from mmlib.workflow.exchange_arguments import add_bot, add_exchange
 from mmlib.workflow.live_arguments import add_live_options, add_live_verbs
 from mmlib.workflow.market_arguments import add_calibrate_market
 from mmlib.workflow.replay_arguments import add_replay
+from mmlib.workflow.sweep_arguments import add_sweep
 
 _EXIT_CODES = """exit codes:
   0  every gate passed          1  a gate did not pass (FAIL, INCONCLUSIVE, NO_DATA)
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     _add_baseline(verbs)
     _add_rollback(verbs)
     add_replay(verbs, _verb)
+    add_sweep(verbs, _verb)
     add_calibrate_market(verbs, _verb)
     _add_feeds(verbs)
     _add_operations(verbs)
