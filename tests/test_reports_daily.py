@@ -141,7 +141,8 @@ def check_report(text: str, n: dict, before: dict | None, book: GateBook) -> Non
         cache, [*who, n["n_ticks"], n["hit_ratio"], n["stale_pct"], *n["ages"], n["miss_pct"]], histogram=True
     )
     (edge,) = found["Where the result came from"]
-    parts = [n["bps"][k] for k in ("gross", "slippage", "fees", "inventory", "pnl")]
+    signs = {"gross": 1, "slippage": -1, "fees": -1, "inventory": 1, "pnl": 1}  # costs are negative
+    parts = [sign * n["bps"][k] for k, sign in signs.items()]
     check(edge, [*who, n["n_fills"], n["notional"], n["pnl"], *parts, n["taker_share_pct"]])
     soft_pct, soft, hard_pct, hard = n["guards"]
     check(found["Guards"][0], [*who, soft_pct, soft, hard_pct, hard])
@@ -213,8 +214,8 @@ def check_beside(found: dict[str, list[list[str]]], n: dict, before: dict | None
             "Notional [quote]": of["notional"],
             "Net [bps]": bps["pnl"],
             "Gross [bps]": bps["gross"],
-            "Slippage [bps]": bps["slippage"],
-            "Fees [bps]": bps["fees"],
+            "Slippage [bps]": -bps["slippage"],
+            "Fees [bps]": -bps["fees"],
             "Inventory [bps]": bps["inventory"],
             "Taker share [%]": of["taker_share_pct"],
         }

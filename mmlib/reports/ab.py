@@ -108,7 +108,7 @@ def _meaning(verdict: StageVerdict) -> str:
 def _effects(experiment: Experiment) -> Table:
     """The last point of each confidence sequence."""
     rows = []
-    for name, frame in (("net", experiment.net), ("slippage", experiment.slippage)):
+    for name, frame in (("net", experiment.net), ("slippage cost", experiment.slippage)):
         if len(frame):
             last = frame.iloc[-1]
             bounded = np.isfinite([last["lower"], last["upper"]]).all()

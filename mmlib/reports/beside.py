@@ -14,6 +14,7 @@ from mmlib.ops.compare import comparison
 from mmlib.ops.daily import DailySummary
 from mmlib.ops.facts import Figures, before, facts_path, merged, read_figures
 from mmlib.reports.render import Table
+from mmlib.reports.signs import shown
 
 COMPARED = {
     "day": "This day",
@@ -77,7 +78,10 @@ def compared_table(table: pd.DataFrame) -> Table:
     """The comparison, without figures that nothing is known of."""
     columns = [*COMPARED]
     rows = [
-        (f"{row['name']} [{row['unit']}]" if row["unit"] else row["name"], *(row[c] for c in columns))
+        (
+            f"{row['name']} [{row['unit']}]" if row["unit"] else row["name"],
+            *(shown(row["metric"], row[c]) for c in columns),
+        )
         for row in table.to_dict("records")
         if any(math.isfinite(row[c]) for c in columns)
     ]

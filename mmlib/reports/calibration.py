@@ -17,7 +17,7 @@ _FOLD_COLUMNS = {
     "buckets": "Hours>",
     "net_bps": "Net B - A [bps]>",
     "net_se": "± s.e.>",
-    "slippage_bps": "Slippage B - A [bps]>",
+    "slippage_bps": "Slippage cost, B - A [bps]>",
     "slippage_se": "± s.e.>",
     "taker_share_pct": "Taker B [%]>",
     "deadline_miss_pct": "Misses B [%]>",

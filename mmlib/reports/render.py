@@ -19,6 +19,7 @@ from markupsafe import Markup
 from mmlib._io import sha256_json, write_atomic
 from mmlib.config.masking import mask_text
 from mmlib.dtypes import Grade
+from mmlib.reports.signs import SIGNS, shown_frame
 
 
 def write(path: Path, text: str) -> Path:
@@ -132,7 +133,7 @@ def _cell(value: object) -> str:
 def frame_table(
     frame: pd.DataFrame, columns: Mapping[str, str], *, empty: str = "No data.", as_code: Collection[str] = ()
 ) -> Table:
-    """A table of a frame's columns, in the order given; columns that are absent are left out.
+    """A table of a frame's columns, in the order given; columns that are absent are left out, costs are negative.
 
     Args:
         frame: one row a line.
@@ -141,6 +142,7 @@ def frame_table(
         as_code: columns shown as code.
     """
     names = [name for name in columns if name in frame.columns]
+    frame = shown_frame(frame[names])
     headings = [f"{columns[n]}>" if pd.api.types.is_numeric_dtype(frame[n]) else columns[n] for n in names]
     cells = [[code(v) for v in frame[n]] if n in as_code else frame[n].tolist() for n in names]
     return Table(headings, list(zip(*cells, strict=True)), empty)
@@ -247,7 +249,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
     )
     env.filters.update(md=md, code=code, fence=fence, num=num, when=when)
-    env.globals.update(table=table)
+    env.globals.update(table=table, signs=SIGNS)
     return env
 
 

@@ -12,6 +12,7 @@ from mmlib.metrics.latency import STAGE_COLUMNS
 from mmlib.ops.daily import HEALTHY, NO_DATA
 from mmlib.ops.facts import Figures, merged, week_name
 from mmlib.reports.render import Provenance, Table, code, num, render
+from mmlib.reports.signs import shown
 
 NO_REPORT = "no report"
 COLUMNS: tuple[tuple[str, str], ...] = (
@@ -63,7 +64,7 @@ def weekly(
 def _row(name: str, figures: Figures | None) -> tuple[object, ...]:
     if figures is None:
         return (name, NO_REPORT, *(math.nan for _ in COLUMNS))
-    return (name, figures.health, *(figures.value(metric) for metric, _ in COLUMNS))
+    return (name, figures.health, *(shown(metric, figures.value(metric)) for metric, _ in COLUMNS))
 
 
 def _headline(days: Sequence[date], known: Mapping[date, Figures], whole: Figures | None) -> str:

@@ -175,7 +175,7 @@ def _literal(
 ) -> tuple[GateResult, ...]:
     """The workflow's rules to the letter: point estimates, no allowance for chance."""
     slippage = book["ab.safety.slippage"].model_copy(
-        update={"severity": "info", "title": "Literal: slippage"}
+        update={"severity": "info", "title": "Literal: slippage cost"}
     )
     net = book["ab.accept.net"].model_copy(
         update={"severity": "info", "title": "Literal: net edge", "kind": "threshold", "bound": None}
