@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmlib import intact
 from mmlib.dtypes import EVENT, FILL, TICK
 from mmlib.engine.realtime.checkpoint import Checkpoint
 from mmlib.engine.realtime.feedlog import FeedLog
@@ -173,7 +174,8 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     state = {"stats": np.arange(3.0), "control": np.arange(2)}
     whole = Checkpoint({"files": {}}, dict.fromkeys(NAMES, state)).to_bytes()
     path = tmp_path / "session.npz"
-    path.write_bytes(whole)
+    intact.write_blob(path, whole)
+    whole = path.read_bytes()
     read = Checkpoint.read(tmp_path)
     assert read is not None
     assert list(read.states) == list(NAMES)

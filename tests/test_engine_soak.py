@@ -329,7 +329,7 @@ def test_incidents_that_cannot_be_are_refused_by_name(shared_data: Path, tmp_pat
         ("fed_gap@1h:1m", "did you mean 'feed_gap'"),
         ("feed_gap@1:1m", "'1' is no time"),
         ("feed_gap@1h:0s", "more than 0s"),
-        ("memory_leak@1h:1m:nan", "strength nan"),
+        ("memory_leak@1h:1m:nan", "strength 'nan'"),
         ("memory_leak@1h:1m:x", "strength 'x'"),
     ):
         with pytest.raises(ValueError, match=says):

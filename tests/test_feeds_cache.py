@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from mmlib import intact
 from mmlib._io import UserError
 from mmlib.feeds import cache, convert, stream
 from mmlib.feeds.cache import beside, cached, sweep
@@ -67,7 +68,8 @@ def test_an_entry_of_another_content_is_replaced(feeds: Path, tmp_path: Path) ->
     path.write_text(text + text.splitlines()[0] + "\n")
     entry = cached(path, "ticks", home)
     assert entry.facts.duplicates == 1
-    assert sorted(home.iterdir()) == sorted([entry.parquet, entry.quarantine])
+    files = [entry.parquet, entry.quarantine]
+    assert sorted(home.iterdir()) == sorted([*files, *map(intact.beside, files)])
 
 
 def test_a_change_within_the_same_mtime_is_seen_while_the_file_is_fresh(feeds: Path, tmp_path: Path) -> None:
@@ -202,8 +204,9 @@ def test_what_is_kept_of_feeds_that_are_gone_is_swept(feeds: Path, tmp_path: Pat
     copy.unlink()
     assert sweep(home) == 1
     left = {path.name for path in home.iterdir()}
+    checksums = {intact.beside(path).name for path in (stays.parquet, stays.quarantine)}
     kept = {stays.parquet, stays.quarantine, beside(stays.parquet, "key"), home / "no-entry.parquet"}
-    assert left == {path.name for path in kept}
+    assert left == {path.name for path in kept} | checksums
 
 
 def test_places_that_cannot_be_used_are_named(feeds: Path, tmp_path: Path) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmlib._io import UserError, read_json, write_atomic, write_json
+from mmlib import intact
+from mmlib._io import UserError
 from mmlib.config.models import flatten
 
 IDENTITY = "session.json"
@@ -32,7 +32,7 @@ def code_sha256() -> str:
 
 def keep_identity(partial: Path, identity: Mapping[str, Any]) -> None:
     """State which session works in ``partial``."""
-    write_json(partial / IDENTITY, dict(identity))
+    intact.write_json(partial / IDENTITY, identity)
 
 
 def same_identity(place: Path, begun: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -54,47 +54,41 @@ def same_identity(place: Path, begun: Mapping[str, Any], identity: Mapping[str, 
 
 
 def read_identity(partial: Path) -> dict[str, Any] | None:
-    """What `keep_identity` wrote; None where nothing was begun.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    path = partial / IDENTITY
-    return dict(read_json(path)) if path.is_file() else None
+    """What `keep_identity` wrote; None where nothing was begun, or the file is damaged."""
+    return _or_none(intact.read_json, partial / IDENTITY)
 
 
 def keep_state(home: Path, state: Mapping[str, np.ndarray]) -> None:
     """Replace a symbol's checkpoint, in one step."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **dict(state))
-    write_atomic(home / _STATE, buffer.getvalue())
+    intact.write_arrays(home / _STATE, state)
 
 
 def read_state(home: Path) -> dict[str, np.ndarray] | None:
-    """A symbol's checkpoint, None before the first.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    path = home / _STATE
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            return dict(held)
-    except (OSError, ValueError, KeyError) as exc:
-        raise UserError(f"{path}: no checkpoint ({exc}); start without --resume") from exc
+    """A symbol's checkpoint, None before the first, or where it is damaged: the symbol is replayed from its start then."""
+    return _or_none(intact.read_arrays, home / _STATE)
 
 
 def keep_done(home: Path, facts: Mapping[str, Any]) -> None:
     """State that a symbol's replay has ended, and what it came to."""
-    write_json(home / _DONE, dict(facts))
+    intact.write_json(home / _DONE, {"facts": dict(facts), "rows": _crcs(home)})
 
 
 def read_done(home: Path) -> dict[str, Any] | None:
-    """What `keep_done` wrote; None while the symbol is under way."""
-    path = home / _DONE
-    return dict(read_json(path)) if path.is_file() else None
+    """What `keep_done` wrote; None while the symbol is under way, or where it or the symbol's rows are damaged."""
+    held = _or_none(intact.read_json, home / _DONE)
+    return dict(held["facts"]) if held is not None and held.get("rows") == _crcs(home) else None
+
+
+def _crcs(home: Path) -> dict[str, int]:
+    """CRC-32 of the files of a symbol's rows."""
+    return {path.name: intact.crc_of(path) for path in sorted(home.glob("*.rows"))}
+
+
+def _or_none(read: Callable[[Path], dict[str, Any]], path: Path) -> dict[str, Any] | None:
+    try:
+        return read(path)
+    except intact.Damaged:
+        return None
 
 
 def nested(groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -8,15 +8,17 @@ the daily files of the feeds.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 
 from mmlib._io import UserError
 from mmlib.dtypes import FILL, TICK
 from mmlib.feeds.schema import KINDS, Kind
 from mmlib.feeds.writer import FeedWriter
+from mmlib.intact import crc_of
 
 DTYPES: dict[Kind, np.dtype] = {"ticks": TICK, "fills": FILL}
 _STEP_ROWS = 16_384  # rows of the largest part that are merged at once
@@ -27,15 +29,18 @@ class Parts:
 
     Args:
         home: directory of the symbol, made when missing.
-        rows: rows to keep of each kind that is there; 0 begins anew.
+        rows: rows to keep of each kind that is there; 0 begins anew. crc: their CRC-32.
 
     Raises:
         UserError: the place cannot be written, or holds fewer rows than it should.
     """
 
-    def __init__(self, home: Path, rows: dict[Kind, int] | None = None) -> None:
+    def __init__(
+        self, home: Path, rows: dict[Kind, int] | None = None, crc: dict[Kind, int] | None = None
+    ) -> None:
         self.home = home
         self.rows: dict[Kind, int] = rows or dict.fromkeys(KINDS, 0)
+        self.crc: dict[Kind, int] = crc or dict.fromkeys(KINDS, 0)
         self._files: dict[Kind, int] = {}
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -67,6 +72,7 @@ class Parts:
             except OSError as exc:
                 raise _unwritable(self.home, exc) from exc
             self.rows[kind] += len(records)
+            self.crc[kind] = isal_zlib.crc32(records.tobytes(), self.crc[kind])
 
     def read(self, kind: Kind) -> np.ndarray:
         """All rows of a kind so far, mapped from the file."""
@@ -81,6 +87,14 @@ class Parts:
         """Close both files; closing twice is allowed."""
         while self._files:
             os.close(self._files.popitem()[1])
+
+
+def intact_rows(home: Path, rows: Mapping[Kind, int], crc: Mapping[Kind, int]) -> bool:
+    """Whether the files of a symbol begin with the rows that a checkpoint counts on."""
+    try:
+        return all(crc_of(_path(home, k), n * DTYPES[k].itemsize) == crc[k] for k, n in rows.items())
+    except OSError:
+        return False
 
 
 def read_part(home: Path, kind: Kind, rows: int) -> np.ndarray:

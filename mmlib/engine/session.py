@@ -117,6 +117,7 @@ def _begin(partial: Path, identity: dict[str, Any]) -> str:
     """
     begun = checkpoint.read_identity(partial)
     if begun is None:
+        shutil.rmtree(partial / _PARTS, ignore_errors=True)  # of a session whose identity is damaged
         begun = {"identity": identity, "started": _now()}
         checkpoint.keep_identity(partial, begun)
     checkpoint.same_identity(partial, begun["identity"], identity)

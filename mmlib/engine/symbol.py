@@ -15,7 +15,7 @@ from mmlib._io import UserError
 from mmlib.config.models import Config
 from mmlib.engine import checkpoint
 from mmlib.engine.params import arm_params
-from mmlib.engine.parts import Parts
+from mmlib.engine.parts import Parts, intact_rows
 from mmlib.engine.realtime import recorded
 from mmlib.engine.replay import Replay
 from mmlib.engine.spec import S, SessionSpec, SymbolRun, incident_rows, scripted
@@ -126,7 +126,7 @@ class _Symbol:
         self._watch = Watch(job.stops, job.symbol, spec.arms, self._start_ns)
         self._spent_s = 0.0
         self._reached_ns = self._start_ns
-        self._parts = Parts(job.home, self._resume())
+        self._parts = Parts(job.home, *self._resume())
 
     def run(self) -> Outcome:
         began = kept = time.monotonic()
@@ -169,18 +169,23 @@ class _Symbol:
         self._parts.sync()
         own = {
             "rows": np.array([self._parts.rows[kind] for kind in KINDS]),
+            "crc": np.array([self._parts.crc[kind] for kind in KINDS]),
             "seconds": np.array(self._spent_s + seconds),
             "source": np.array(self._source.sha256),
         }
         state = {"own": own, "playback": self._playback.state(), "replay": self._replay.state()}
         checkpoint.keep_state(self._job.home, checkpoint.nested(state))
 
-    def _resume(self) -> dict[Any, int] | None:
-        """Take up the checkpoint, if there is one; rows of each kind that it counts on."""
+    def _resume(self) -> tuple[dict[Any, int], dict[Any, int]] | tuple[()]:
+        """Take up the checkpoint, if there is one that is intact; rows of each kind that it counts on, and their CRC-32."""
         state = checkpoint.read_state(self._job.home)
         if state is None:
-            return None
+            return ()
         own = checkpoint.owned(state, "own")
+        rows = dict(zip(KINDS, own["rows"].tolist(), strict=True))
+        crc = dict(zip(KINDS, own["crc"].tolist(), strict=True))
+        if not intact_rows(self._job.home, rows, crc):
+            return ()
         if str(own["source"]) != self._source.sha256:
             raise UserError(
                 f"{self._job.spec.uri}: {self._job.symbol} is not what the session began with; "
@@ -189,7 +194,7 @@ class _Symbol:
         self._playback.restore(checkpoint.owned(state, "playback"))
         self._replay.restore(checkpoint.owned(state, "replay"))
         self._spent_s = float(own["seconds"])
-        return dict(zip(KINDS, own["rows"].tolist(), strict=True))
+        return rows, crc
 
     def _summary(self, seconds: float) -> SymbolRun:
         counts, source = self._replay.counts, self._source

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mmlib.feeds.cache import Entry, row_groups
+from mmlib import intact
+from mmlib.feeds.cache import Entry, row_groups, verified
 from mmlib.feeds.reader import keep_quarantine, open_feeds, quarantine_of, read_feeds
 
 KEYS = ("ts", "symbol", "arm")
@@ -88,7 +88,7 @@ def _read(
         try:
             tables.append(_table(entry, columns, lower_ns, upper_ns))
         except (OSError, pa.ArrowException):
-            entry.parquet.unlink(missing_ok=True)  # it is made again
+            intact.drop([entry.parquet])  # it is made again
             return None
     return _frame(pa.concat_tables(tables).unify_dictionaries(), columns, lower_ns, upper_ns)
 
@@ -106,7 +106,7 @@ def _apart(entries: Sequence[Entry]) -> bool:
 
 def _table(entry: Entry, columns: Sequence[str], lower_ns: int, upper_ns: int) -> pa.Table:
     """The row groups of a file that may hold ticks of a half-open range."""
-    with pq.ParquetFile(entry.parquet, memory_map=True, page_checksum_verification=True) as file:
+    with verified(entry.parquet) as file:
         return file.read_row_groups(row_groups(file, lower_ns, upper_ns), columns=[*KEYS, *columns])
 
 

@@ -26,12 +26,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmlib import intact
 from mmlib._io import UserError
 from mmlib.feeds.convert import Found, Onlooker, convert
 from mmlib.feeds.schema import Kind, schema_text
 from mmlib.feeds.stream import FeedStream
 
-VERSION = 2
+VERSION = 3
 DECIDING = (
     *(f"core/{name}.py" for name in ("_jit", "clock", "decimals", "feedline", "fieldvalue", "jsonline")),
     *(f"core/{name}.py" for name in ("likelines", "number", "separators", "textcodes", "words")),
@@ -119,7 +120,13 @@ class Entry:
 
 
 def cached(
-    path: Path, kind: Kind, home: Path, *, newest: bool = True, onlooker: Onlooker | None = None
+    path: Path,
+    kind: Kind,
+    home: Path,
+    *,
+    newest: bool = True,
+    onlooker: Onlooker | None = None,
+    whole: bool = True,
 ) -> Entry:
     """The Parquet file of a feed file, made when it is not there yet, no longer holds, or cannot be read.
 
@@ -129,6 +136,7 @@ def cached(
         home: directory of the cache; made when missing.
         newest: whether the file may still be written; a torn last line is then waited for, and otherwise a bad one.
         onlooker: sees the rows when they have to be made, and nothing when the cache holds them.
+        whole: verify every byte of what the cache holds; False for who may read no rows, and uses ``verified`` when it does.
 
     Raises:
         UserError: the file cannot be read, or ``home`` cannot be written.
@@ -136,7 +144,7 @@ def cached(
     try:
         stat = path.stat()
         base = home / f"{path.name}.{_place(path, kind, newest)}"
-        entry = _load(path, base)
+        entry = _load(path, base, whole)
         if entry is not None and _holds(entry, path, stat):
             return entry
     except OSError as exc:
@@ -170,16 +178,18 @@ def _place(path: Path, kind: Kind, newest: bool) -> str:
     return hashlib.sha256(f"{path.resolve()}|{kind}|{newest}".encode()).hexdigest()[:12]
 
 
-def _load(path: Path, base: Path) -> Entry | None:
+def _load(path: Path, base: Path, whole: bool) -> Entry | None:
     """The entry, None when it is absent, not whole, or of other code."""
     parquet, quarantine = _files(base)
     try:
+        intact.check_file(parquet, footer_only=not whole)
+        intact.check_file(quarantine)
         metadata = pq.read_metadata(parquet)
         held = json.loads(metadata.metadata[_FACTS])
         if held.pop("version") != VERSION or held.pop("code") != _code_version():
             return None
         held.pop("path")
-        if held.pop("quarantine_bytes") != quarantine.stat().st_size or held["rows"] != metadata.num_rows:
+        if held["rows"] != metadata.num_rows:
             return None
         held["groups"] = [tuple(group) for group in held["groups"]]
         return Entry(path, parquet, quarantine, Facts(**held))
@@ -235,9 +245,20 @@ def sweep(home: Path) -> int:
     ]
     for parquet in gone:
         base = parquet.with_suffix("")
-        for path in (*_files(base), base.with_suffix(".npy"), *worked_out(parquet)):
-            path.unlink(missing_ok=True)
+        intact.drop((*_files(base), base.with_suffix(".npy"), *worked_out(parquet)))
     return len(gone)
+
+
+@contextlib.contextmanager
+def verified(parquet: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of the cache, open and mapped, every byte of which is as it was written.
+
+    Raises:
+        OSError: it is gone or damaged (``intact.Damaged``).
+    """
+    intact.check_file(parquet)
+    with pq.ParquetFile(parquet, memory_map=True) as file:
+        yield file
 
 
 def row_groups(file: pq.ParquetFile, lower_ns: int, upper_ns: int) -> list[int]:
@@ -255,6 +276,7 @@ def row_groups(file: pq.ParquetFile, lower_ns: int, upper_ns: int) -> list[int]:
 def _told(parquet: Path) -> dict[str, Any]:
     """What the footer of a file of the cache says of it; nothing where it cannot be read."""
     try:
+        intact.check_file(parquet, footer_only=True)
         return dict(json.loads(pq.read_metadata(parquet).metadata[_FACTS]))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return {}
@@ -273,15 +295,16 @@ def _store(
 
             def describe(found: Found) -> dict[str, str]:
                 made.append(_facts(path, found, stat, began))
-                held = {"version": VERSION, "code": _code_version(), "quarantine_bytes": bad.stat().st_size}
+                held = {"version": VERSION, "code": _code_version()}
                 held["path"] = str(path.resolve())
                 return {_FACTS.decode(): json.dumps(asdict(made[0]) | held)}
 
             convert(path, kind, rows, bad, newest=newest, describe=describe, onlooker=onlooker)
             for old in worked_out(parquet):
                 old.unlink()
-            bad.replace(quarantine)
-            rows.replace(parquet)
+            for made_now, place in ((bad, quarantine), (rows, parquet)):
+                intact.seal_file(made_now, at=place)
+                made_now.replace(place)
     except OSError as exc:
         if exc.filename in (None, str(path)):
             raise _unreadable(path, exc) from exc

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 import time
@@ -19,10 +18,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mmlib import intact
 from mmlib._io import UserError, sha256_json, write_atomic
 from mmlib.dtypes import EVENT
 from mmlib.market.cachehome import cache_home as cache_home
@@ -105,7 +104,8 @@ def _entry(path: Path, options: ReaderOptions, reader: Reader) -> Path | None:
 def _load(entry: Path) -> Recording | None:
     """The entry, its rows mapped; None when it is absent or not whole."""
     try:
-        facts: dict[str, Any] = json.loads(entry.with_suffix(".json").read_bytes())
+        facts = intact.read_json(entry.with_suffix(".json"))
+        intact.check_file(entry.with_suffix(".npy"))
         events = np.load(entry.with_suffix(".npy"), mmap_mode="r")
         if events.dtype != EVENT or events.shape != (facts.pop("rows"),):
             return None
@@ -143,8 +143,9 @@ def _store(entry: Path, read: Recording) -> None:
             np.save(stream, read.events)
             stream.flush()
             os.fsync(stream.fileno())
+        intact.seal_file(Path(temporary), at=entry.with_suffix(".npy"))
         Path(temporary).replace(entry.with_suffix(".npy"))
-        write_atomic(entry.with_suffix(".json"), json.dumps(facts))
+        intact.write_json(entry.with_suffix(".json"), facts)
         _sweep(entry.parent)
     except (OSError, UserError):
         if temporary:
@@ -158,4 +159,4 @@ def _sweep(home: Path) -> None:
         with contextlib.suppress(OSError):
             if facts.stat().st_mtime < oldest:
                 facts.unlink()
-                facts.with_suffix(".npy").unlink(missing_ok=True)
+                intact.drop([facts.with_suffix(".npy")])

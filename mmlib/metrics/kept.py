@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import zipfile
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from mmlib._io import UserError, write_atomic
+from mmlib import intact
+from mmlib._io import UserError
 from mmlib.feeds.cache import beside, worked_out
 from mmlib.metrics.slices import Partial, Slice, work_out
 
@@ -54,9 +51,9 @@ def load(task: Slice) -> Partial | None:
     if place is None:
         return None
     try:
-        with np.load(place, allow_pickle=False) as held:  # the archive has a checksum of each member
-            return Partial(**{one.name: held[one.name] for one in fields(Partial)})
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        held = intact.read_arrays(place)
+        return Partial(**{one.name: held[one.name] for one in fields(Partial)})
+    except (OSError, KeyError):
         return None
 
 
@@ -65,10 +62,9 @@ def save(task: Slice, partial: Partial) -> None:
     place = _place(task)
     if place is None:
         return
-    buffer = io.BytesIO()
-    np.savez(buffer, **{one.name: getattr(partial, one.name) for one in fields(Partial)})
+    arrays = {one.name: getattr(partial, one.name) for one in fields(Partial)}
     with contextlib.suppress(OSError, UserError):
-        write_atomic(place, buffer.getvalue(), sync=False)
+        intact.write_arrays(place, arrays, sync=False)
         held = sorted(worked_out(task.files[0]), key=lambda path: path.stat().st_mtime_ns)
         for old in held[:-MOST]:
             old.unlink(missing_ok=True)

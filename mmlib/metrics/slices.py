@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmlib.core.tickbins import NEVER, STAGES, TickBins, add_ticks, finish_bins, new_bins
-from mmlib.feeds.cache import row_groups
+from mmlib.feeds.cache import row_groups, verified
 from mmlib.feeds.columns import pairs_of
 from mmlib.metrics.grid import SECOND_NS, Grid
 
@@ -152,7 +151,7 @@ def work_out(task: Slice) -> Partial:
         return numbers.get(pair, -1)
 
     for path in task.files:
-        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+        with verified(path) as file:
             for number in row_groups(file, task.lower_ns, task.upper_ns):
                 table = file.read_row_group(number, columns=_COLUMNS, use_threads=False)
                 for batch in table.to_batches():

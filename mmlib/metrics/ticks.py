@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from mmlib import intact
 from mmlib._io import UserError
 from mmlib.feeds.cache import Entry, cached, joined
 from mmlib.feeds.order import Ordering, write_ordered
@@ -69,7 +69,7 @@ class Ticks:
     def forget(self) -> None:
         """Take what was read from the cache, which turned out to be damaged."""
         for path in {*(entry.parquet for entry in self.entries), *(path for path, _, _ in self.files)}:
-            path.unlink(missing_ok=True)
+            intact.drop([path])
 
     def keep(self, directory: Path) -> None:
         """Write the quarantine of every file."""
@@ -139,7 +139,7 @@ def _entry(
     task: tuple[Path, Passing | None], kind: Kind, home: Path, newest: Path | None
 ) -> tuple[Entry, dict[int, Partial]]:
     path, onlooker = task
-    entry = cached(path, kind, home, newest=path == newest, onlooker=onlooker)
+    entry = cached(path, kind, home, newest=path == newest, onlooker=onlooker, whole=kind == "fills")
     return entry, onlooker.partials() if onlooker is not None else {}
 
 
@@ -168,19 +168,21 @@ def _together(entries: Sequence[Entry], home: Path) -> tuple[Path, np.ndarray]:
     base = home / f"together-{key.hexdigest()[:16]}"
     rows, found = base.with_suffix(".parquet"), base.with_suffix(".npy")
     try:
-        pq.read_metadata(rows)
-        return rows, np.load(found)
+        intact.check_file(rows)
+        return rows, intact.read_arrays(found)["repeated"]
     except (OSError, ValueError, pa.ArrowException):
         pass
     try:
         with tempfile.TemporaryDirectory(dir=home, prefix=".together.") as scratch:
+            for entry in entries:
+                intact.check_file(entry.parquet)
             ordering = Ordering([entry.parquet for entry in entries], "ticks", Path(scratch))
             try:
                 write_ordered(ordering, Path(scratch) / "rows.parquet", joined(entries))
             finally:
                 ordering.close()
-            np.save(Path(scratch) / "found.npy", ordering.repeated)
-            (Path(scratch) / "found.npy").replace(found)
+            intact.write_arrays(found, {"repeated": ordering.repeated}, sync=False)
+            intact.seal_file(Path(scratch) / "rows.parquet", at=rows)
             (Path(scratch) / "rows.parquet").replace(rows)
     except OSError as exc:
         raise UserError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mmlib._io import UserError, write_atomic
+from mmlib import intact
+from mmlib._io import UserError
 
 NAME = "session.npz"
 SCHEMA_VERSION = 2
@@ -54,12 +54,12 @@ class Checkpoint:
         if not path.exists():
             return None
         try:
-            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-                meta = json.loads(archive[_META].tobytes())
-                arrays = {name: archive[name] for name in archive.files if name != _META}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
+            arrays = intact.read_arrays(path)
+            meta = json.loads(arrays.pop(_META).tobytes())
+        except (OSError, KeyError, ValueError) as exc:
+            why = getattr(exc, "strerror", None) or exc
             raise UserError(
-                f"{path}: cannot be read ({exc}); expected the state of a session, or remove it"
+                f"{path}: cannot be read ({why}); expected the state of a session, or remove it"
             ) from exc
         if meta.get("schema") != SCHEMA_VERSION:
             raise UserError(f"{path}: schema {meta.get('schema')!r}; expected {SCHEMA_VERSION}")
@@ -87,7 +87,7 @@ def store(directory: Path, checkpoint: Checkpoint) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-    write_atomic(directory / NAME, checkpoint.to_bytes())
+    intact.write_blob(directory / NAME, checkpoint.to_bytes())
 
 
 def cut_back(directory: Path, files: Mapping[str, int]) -> int:
