@@ -182,6 +182,26 @@ def wheel(place: Path, downloads: Path, base: float) -> dict[str, Any] | None:
     }
 
 
+def loops(place: Path, downloads: Path, rounds: int = 3) -> dict[str, float]:
+    """CPU of the hot loops with kernels for x86-64-v3 over native ones, the least of each; both in turns, in the same run."""
+    program = [
+        str(place / "fresh" / ".venv" / "bin" / "python"),
+        str(ROOT / "ci/benches/coldstart_loops.py"),
+        "4",
+        "4",
+    ]
+    plain = {"native": {}, "prebuilt": {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}}
+    least: dict[str, dict[str, float]] = {kind: {} for kind in plain}
+    for turn in range(rounds):
+        for kind, more in plain.items():
+            told(f"hot loops, {kind}, round {turn + 1} of {rounds}")
+            env = newcomer(place / f"home-{kind}", downloads, **more)
+            said = must(run(program, place, env), 0).said
+            for name, values in json.loads("".join(text for _, text in said).splitlines()[-1]).items():
+                least[kind][name] = min([*values, least[kind].get(name, math.inf)])
+    return {name: round(least["prebuilt"][name] / took, 4) for name, took in least["native"].items()}
+
+
 def main() -> int:
     """Run the bench."""
     parser = argparse.ArgumentParser(
@@ -216,6 +236,8 @@ def main() -> int:
             result["before"] = old = before(place, downloads)
             share = found["compile_events"]["cpu_s"] / old["cpu_s"] if old["cpu_s"] else math.nan
             bars.append(at_most("CPU of compile events over the build before", round(share, 3), 0.45))
+            result["hot_loops"] = slower = loops(place, downloads)
+            bars += [at_most(f"{name}, prebuilt over native", ratio, 1.03) for name, ratio in slower.items()]
             result["wheel"] = made = wheel(place, downloads, base)
             whole = made is not None and "compiled" in made
             bars.append(bar("the wheel compiles nothing", whole and made["compiled"] == 0, True))

@@ -28,6 +28,7 @@ _DOING = {
     "mmlib.gates": "evaluating gates",
     "mmlib.ops": "preparing reports and alerts",
     "mmlib.paper": "serving the exchange",
+    "mmlib.workflow.warming": "compiling kernels, once on this machine",
     "mmlib.workflow.operations": "checking alert rules",
     "mmlib.reports": "writing reports",
     "mmlib.figures": "drawing",
