@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests import naive_gates
+from tests import naive_gates, naive_metrics
 
 STAGES = ("fetch_md", "spread", "guards", "inventory", "queue_aware", "emit")
 HOUR_NS = 3_600 * 10**9
@@ -51,6 +51,7 @@ def money(ticks: list[Row], fills: list[Row]) -> dict[str, float]:
         position = 0.0
     marked = [(t["ns"], 1, t) for t in ticks if t["mid"] is not None]
     events = sorted([(f["ns"], 0, f) for f in fills] + marked, key=lambda event: event[:2])
+    marks = [t["ns"] for _, _, t in marked], [t["mid"] for _, _, t in marked]
     total: dict[str, float] = defaultdict(float)
     mark = None
     for _, kind, row in events:
@@ -61,12 +62,16 @@ def money(ticks: list[Row], fills: list[Row]) -> dict[str, float]:
         if kind == 0:
             s, q, p, quoted = _sign(row), row["qty"], row["price"], row["mid_at_quote"]
             total["gross"] += s * q * (quoted - p)
-            total["slippage"] += s * q * (quoted - mid)
+            total["travel"] += s * q * (quoted - mid)
+            after = naive_metrics.mid_after(marks, row["ns"])
+            if not math.isnan(after):
+                total["slippage"] += s * q * (p - after)
+                total["slipped"] += p * q
             total["fees"] += row["fee"]
             total["notional"] += p * q
             total["taker"] += p * q * (row["liquidity"] == "taker")
             position += s * q
-    total["pnl"] = total["gross"] - total["slippage"] - total["fees"] + total["inventory"]
+    total["pnl"] = total["gross"] - total["travel"] - total["fees"] + total["inventory"]
     return dict(total)
 
 
@@ -82,7 +87,9 @@ def figures(feeds: Path, day: date) -> dict[str, Any]:
     fills = [f for f in lead_fills if f["ns"] >= start]
     n = len(ticks)
     m = money(ticks, fills)
-    bps = {k: 1e4 * m[k] / m["notional"] for k in ("gross", "slippage", "fees", "inventory", "pnl")}
+    bps = {k: 1e4 * m[k] / m["notional"] for k in ("gross", "travel", "fees", "inventory", "pnl")}
+    stated = m["slipped"] >= 0.1 * m["notional"]
+    bps["slippage"] = 1e4 * m["slippage"] / m["slipped"] if stated else math.nan
     steps = [(b["ns"] - a["ns"]) / 1e9 for a, b in pairwise(ticks)]
     usual = sorted(steps)[len(steps) // 2]
     gaps = [s for s in steps if s > max(60.0, 3 * usual)]

@@ -87,14 +87,17 @@ def money(
     step_ns: int,
 ) -> dict[str, float]:
     """Amounts and ratios of an interval; holding is marked at every tick and fill."""
-    position, before, inventory, trade, gross, slippage = (
+    position, before, inventory, trade, gross, travel, slippage, slipped = (
         opening_position(ticks, fills),
         NAN,
         0.0,
         0.0,
         0.0,
         0.0,
+        0.0,
+        0.0,
     )
+    marks = naive.marks_of(ticks)
     for at, mark, fill in naive.events(ticks, fills):
         within = start_ns <= at < start_ns + step_ns
         if within and not math.isnan(before):
@@ -108,7 +111,11 @@ def money(
             quote = fill["mid_at_quote"] if known else mark
             trade += fill["s"] * fill["qty"] * (mark - fill["price"])
             gross += fill["s"] * fill["qty"] * (quote - fill["price"])
-            slippage += fill["s"] * fill["qty"] * (quote - mark)
+            travel += fill["s"] * fill["qty"] * (quote - mark)
+            after = naive.mid_after(marks, at)
+            if not math.isnan(after):
+                slippage += fill["s"] * fill["qty"] * (fill["price"] - after)
+                slipped += fill["price"] * fill["qty"]
     notional = sum(f["price"] * f["qty"] for f in inside)
     fees = sum(f["fee"] for f in inside)
     taken = sum(f["price"] * f["qty"] for f in inside if f["liquidity"] == "taker")
@@ -118,16 +125,19 @@ def money(
         if not math.isnan(f["mid_at_quote"]) and not math.isnan(f["mid_at_fill"])
     )
     pnl = trade + inventory - fees
-    bps = {"gross": gross, "slippage": slippage, "fees": fees, "inventory": inventory, "net": pnl}
+    bps = {"gross": gross, "quote_travel": travel, "fees": fees, "inventory": inventory, "net": pnl}
     ratios = {f"{name}_bps": 1e4 * value / notional if notional else NAN for name, value in bps.items()}
     if not notional or priced < 0.99 * notional:
-        ratios |= {"gross_bps": NAN, "slippage_bps": NAN}
+        ratios |= {"gross_bps": NAN, "quote_travel_bps": NAN}
     return ratios | {
         "n_fills": len(inside),
         "notional": notional,
         "taker_notional": taken,
         "gross_pnl": gross,
+        "travel_cost": travel,
         "slippage_cost": slippage,
+        "slippage_notional": slipped,
+        "slippage_bps": 1e4 * slippage / slipped if notional and slipped >= 0.1 * notional else NAN,
         "fees": fees,
         "inventory_pnl": inventory,
         "pnl": pnl,

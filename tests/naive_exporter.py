@@ -11,6 +11,7 @@ import pandas as pd
 
 from mmlib.dtypes import STAGES
 from mmlib.metrics.exported import ERROR_CODES, FILL_TYPES, SIGNS, duration_buckets, le_text
+from tests import naive_metrics as naive
 
 Events = dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[int, float]]]
 
@@ -106,15 +107,28 @@ def _events(ticks: pd.DataFrame, fills: pd.DataFrame, bounds: tuple[float, ...])
         each = (("symbol", symbol), ("arm", arm))
         for kind in FILL_TYPES:
             counters["mm_fill_notional_total", (*each, ("type", kind))] = []
+        counters["mm_fill_slippage_notional_total", each] = []
         for sign in SIGNS:
             counters["mm_fill_slippage_cost_total", (*each, ("sign", sign))] = []
+    marks = {
+        pair: part.dropna(subset="mid").sort_values("ts") for pair, part in ticks.groupby(["symbol", "arm"])
+    }
+    marks = {
+        pair: (part["ts"].astype("int64").to_list(), part["mid"].to_list()) for pair, part in marks.items()
+    }
     for row in fills.sort_values("ts").to_dict("records"):
         ts, each = row["ts"].value, (("symbol", row["symbol"]), ("arm", row["arm"]))
         side = 1 if row["side"] == "buy" else -1
-        cost = side * row["qty"] * (row["mid_at_quote"] - row["mid_at_fill"])
+        cost = (
+            side
+            * row["qty"]
+            * (row["price"] - naive.mid_after(marks[row["symbol"], row["arm"]], row["ts"].value))
+        )
         counters["mm_fill_notional_total", (*each, ("type", row["liquidity"]))].append(
             (ts, row["price"] * row["qty"])
         )
-        sign = "plus" if cost > 0 else "minus"
-        counters["mm_fill_slippage_cost_total", (*each, ("sign", sign))].append((ts, abs(cost)))
+        if not math.isnan(cost):
+            sign = "plus" if cost > 0 else "minus"
+            counters["mm_fill_slippage_cost_total", (*each, ("sign", sign))].append((ts, abs(cost)))
+            counters["mm_fill_slippage_notional_total", each].append((ts, row["price"] * row["qty"]))
     return counters, gauges

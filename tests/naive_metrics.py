@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from typing import Any
 
@@ -80,6 +81,21 @@ def nearest_rank(values: list[float], q: float) -> float:
     return ordered[max(math.ceil(q * len(ordered) - 1e-9), 1) - 1]
 
 
+def marks_of(ticks: list[dict[str, Any]]) -> tuple[list[int], list[float]]:
+    """Times and mids of the ticks that have one."""
+    known = [t for t in ticks if not math.isnan(t["mid"])]
+    return [t["ns"] for t in known], [t["mid"] for t in known]
+
+
+def mid_after(marks: tuple[list[int], list[float]], fill_ns: int) -> float:
+    """The same of the times [ns] and mids of ticks in time order."""
+    times, mids = marks
+    if not times or times[-1] < fill_ns + 10**9:
+        return NAN
+    first, end = bisect_left(times, fill_ns), bisect_right(times, fill_ns + 10**9)
+    return mids[end - 1] if end > first else NAN
+
+
 def minutes(ticks: pd.DataFrame, fills: pd.DataFrame, symbol: str, arm: str) -> dict[int, dict[str, float]]:
     """Minute start [ns] -> the metrics that need no looking back, and the trailing taker share and slippage."""
     step = 60 * 10**9
@@ -92,12 +108,14 @@ def minutes(ticks: pd.DataFrame, fills: pd.DataFrame, symbol: str, arm: str) -> 
         since = (tick["ns"] if since is None else since) if tick["breaker_open"] else None
         longest[minute] = max(longest[minute], 0.0 if since is None else (tick["ns"] - since) / 1e9)
     result = {}
-    own_fills = rows_of(fills, symbol, arm)
+    own_fills, own_marks = rows_of(fills, symbol, arm), marks_of(rows_of(ticks, symbol, arm))
     for minute, part in by_minute.items():
         hour = [f for f in own_fills if minute - 59 * step <= f["ns"] < minute + step]
         notional = sum(f["price"] * f["qty"] for f in hour)
         taken = sum(f["price"] * f["qty"] for f in hour if f["liquidity"] == "taker")
-        slipped = sum(f["s"] * f["qty"] * (f["mid_at_quote"] - f["mid_at_fill"]) for f in hour)
+        costs = [(f["s"] * f["qty"] * (f["price"] - mid_after(own_marks, f["ns"])), f) for f in hour]
+        slipped = [(cost, f["price"] * f["qty"]) for cost, f in costs if not math.isnan(cost)]
+        stated = sum(n for _, n in slipped) >= 0.1 * notional and notional
         result[minute] = {
             "n_ticks": len(part),
             "n_fills": sum(minute <= f["ns"] < minute + step for f in own_fills),
@@ -109,7 +127,7 @@ def minutes(ticks: pd.DataFrame, fills: pd.DataFrame, symbol: str, arm: str) -> 
             "breaker_open_s": longest[minute],
             "rss_mb": max((t["rss_mb"] for t in part if not math.isnan(t["rss_mb"])), default=NAN),
             "taker_share_pct": 100 * taken / notional if notional else float("nan"),
-            "slippage_bps": 1e4 * slipped / notional if notional else NAN,
+            "slippage_bps": 1e4 * sum(c for c, _ in slipped) / sum(n for _, n in slipped) if stated else NAN,
         }
     return result
 

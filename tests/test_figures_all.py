@@ -58,7 +58,13 @@ def percentiles() -> pd.DataFrame:
 
 
 def decomposition() -> pd.DataFrame:
-    row = {"gross_bps": 2.0, "slippage_bps": 1.5, "fees_bps": -0.5, "inventory_bps": -0.25, "net_bps": 0.75}
+    row = {
+        "gross_bps": 2.0,
+        "quote_travel_bps": 1.5,
+        "fees_bps": -0.5,
+        "inventory_bps": -0.25,
+        "net_bps": 0.75,
+    }
     return pd.DataFrame([{"symbol": "BTCUSDT", "arm": arm, **row} for arm in "AB"])
 
 

@@ -53,10 +53,20 @@ def test_the_money_identity_holds_exactly(world: tuple[pd.DataFrame, pd.DataFram
     expected = naive.change_of_equity(t, f, 0.0)
     assert naive.identity(t, f, 0.0) == pytest.approx(expected, abs=1e-8, nan_ok=True)
     assert row["pnl"] == pytest.approx(expected, abs=1e-8, nan_ok=True)
-    parts = row["gross_pnl"] - row["slippage_cost"] - row["fees"] + row["inventory_pnl"]
+    parts = row["gross_pnl"] - row["travel_cost"] - row["fees"] + row["inventory_pnl"]
     assert parts == pytest.approx(row["pnl"], abs=1e-8, nan_ok=True)
     buckets = bucket_money(ticks_, fills_, bucket_s=7)
-    for name in ("pnl", "fees", "notional", "inventory_pnl", "gross_pnl", "slippage_cost", "n_fills"):
+    for name in (
+        "pnl",
+        "fees",
+        "notional",
+        "inventory_pnl",
+        "gross_pnl",
+        "travel_cost",
+        "slippage_cost",
+        "slippage_notional",
+        "n_fills",
+    ):
         assert buckets[name].sum(skipna=False) == pytest.approx(row[name], abs=1e-8, nan_ok=True)
     curve = equity_curve(ticks_, fills_, every_s=7)
     if len(curve):
@@ -81,19 +91,19 @@ def test_one_trade_by_hand() -> None:
     notional = 199.8
     assert row["notional"] == pytest.approx(notional)
     assert row["gross_bps"] == pytest.approx(0.4 / notional * 1e4)
-    assert row["slippage_bps"] == pytest.approx(0.2 / notional * 1e4)
+    assert row["quote_travel_bps"] == pytest.approx(0.2 / notional * 1e4)
     assert row["fees_bps"] == pytest.approx(-0.05 / notional * 1e4)
     assert row["inventory_bps"] == pytest.approx(2.0 / notional * 1e4)
     assert row["net_bps"] == pytest.approx((0.2 + 2.0 + 0.05) / notional * 1e4)
     assert row["taker_share_pct"] == 0.0
 
 
-def test_gross_and_slippage_are_the_notional_weighted_bps_of_the_fills() -> None:
+def test_gross_and_quote_travel_are_the_notional_weighted_bps_of_the_fills() -> None:
     frame = fill_frame(fills(400, seed=31))
     row = decompose(tick_frame(ticks(500, seed=30)), frame, by=()).iloc[0]
     sign = np.where(frame["side"] == "buy", 1, -1)
     weight = frame["price"] * frame["qty"]
-    for name, to in (("gross_bps", "price"), ("slippage_bps", "mid_at_fill")):
+    for name, to in (("gross_bps", "price"), ("quote_travel_bps", "mid_at_fill")):
         each = sign * (frame["mid_at_quote"] - frame[to]) / frame["mid_at_quote"] * 1e4
         assert row[name] == pytest.approx((weight * each).sum() / weight.sum(), rel=1e-3)
 
@@ -138,11 +148,11 @@ def test_an_order_still_on_its_way_does_not_shift_the_opening_position() -> None
     assert ledgers(tick_frame(rows), fill_frame(deals))[0].opening == pytest.approx(0.7)
 
 
-def test_mids_that_are_missing_leave_gross_and_slippage_unstated_but_net_exact() -> None:
+def test_mids_that_are_missing_leave_gross_and_quote_travel_unstated_but_net_exact() -> None:
     deals = fills(50, seed=34)
     deals["mid_at_quote"] = np.nan
     table = decompose(tick_frame(ticks(500, seed=35)), fill_frame(deals))
-    assert table[["gross_bps", "slippage_bps"]].isna().all(axis=None)
+    assert table[["gross_bps", "quote_travel_bps"]].isna().all(axis=None)
     assert table[["net_bps", "fees_bps", "inventory_bps"]].notna().all(axis=None)
     assert (table["priced_pct"] == 0).all()
 
@@ -202,3 +212,24 @@ def test_empty_feeds_give_empty_tables_with_the_same_columns() -> None:
         full, empty = call(t, f), call(t.iloc[:0], f.iloc[:0])
         assert len(empty) == 0
         assert list(empty.columns) == list(full.columns)
+
+
+def test_slippage_is_minus_the_one_second_markout_of_makers_and_takers_alike() -> None:
+    t, f = tick_frame(ticks(3000, seed=51)), fill_frame(fills(400, seed=52))
+    table, marked = decompose(t, f), markouts(t, f, horizons_s=(1,))
+    for row in table.itertuples():
+        want = marked[(marked["symbol"] == row.symbol) & (marked["arm"] == row.arm)].iloc[0]
+        assert row.slippage_bps == pytest.approx(-want["markout_bps"], rel=1e-9)
+    assert f["liquidity"].nunique() == 2
+
+
+def test_slippage_does_not_know_how_far_behind_the_touch_a_quote_lay() -> None:
+    """Half a basis point more at the quote moves the quote travel and leaves the slippage alone; the price moves it."""
+    t, f = tick_frame(ticks(3000, seed=51)), fill_frame(fills(400, seed=52))
+    sign = np.where(f["side"] == "buy", 1.0, -1.0)
+    base = decompose(t, f, by=()).iloc[0]
+    behind = decompose(t, f.assign(mid_at_quote=f["mid_at_quote"] * (1 + sign * 0.5e-4)), by=()).iloc[0]
+    assert behind["quote_travel_bps"] - base["quote_travel_bps"] == pytest.approx(0.5, abs=0.01)
+    assert behind["slippage_bps"] == base["slippage_bps"]
+    dearer = decompose(t, f.assign(price=f["price"] * (1 + sign * 0.5e-4)), by=()).iloc[0]
+    assert dearer["slippage_bps"] - base["slippage_bps"] == pytest.approx(0.5, abs=0.01)

@@ -323,7 +323,13 @@ def figures(name: str, pnl: float, ms: float, gross: float = 1.0) -> Figures:
         "day_s": 86400.0,
     }
     sums |= {"n_fills": 4.0, "notional": 1e4, "taker_notional": 500.0, "pnl": pnl, "gross_pnl": gross}
-    sums |= {"slippage_cost": 0.5, "fees": 0.1, "inventory_pnl": 0.0}
+    sums |= {
+        "travel_cost": 0.5,
+        "slippage_cost": 0.5,
+        "slippage_notional": 1000.0,
+        "fees": 0.1,
+        "inventory_pnl": 0.0,
+    }
     return Figures(
         name, sums, {"tick_total": Histogram([ms] * 10), "fetch_md": Histogram([ms] * 10)}, "HEALTHY"
     )

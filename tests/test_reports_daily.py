@@ -141,7 +141,14 @@ def check_report(text: str, n: dict, before: dict | None, book: GateBook) -> Non
         cache, [*who, n["n_ticks"], n["hit_ratio"], n["stale_pct"], *n["ages"], n["miss_pct"]], histogram=True
     )
     (edge,) = found["Where the result came from"]
-    signs = {"gross": 1, "slippage": -1, "fees": -1, "inventory": 1, "pnl": 1}  # costs are negative
+    signs = {
+        "gross": 1,
+        "travel": -1,
+        "fees": -1,
+        "inventory": 1,
+        "pnl": 1,
+        "slippage": -1,
+    }  # costs are negative
     parts = [sign * n["bps"][k] for k, sign in signs.items()]
     check(edge, [*who, n["n_fills"], n["notional"], n["pnl"], *parts, n["taker_share_pct"]])
     soft_pct, soft, hard_pct, hard = n["guards"]
@@ -177,11 +184,11 @@ def check_headline(text: str, n: dict) -> None:
     for cell, value in zip(cells, wanted, strict=True):
         assert close(cell, value)
     parts = next(line for line in text.splitlines() if line.startswith("In bps of traded notional"))
-    signs = {"gross": 1, "slippage": -1, "fees": -1, "inventory": 1}
-    shown = dict(re.findall(r"(gross|slippage|fees|inventory) ([+-]\d+\.\d+)", parts))
+    signs = {"gross": 1, "travel": -1, "fees": -1, "inventory": 1}
+    shown = dict(re.findall(r"(gross|travel|fees|inventory) ([+-]\d+\.\d+)", parts))
     assert {k: float(v) for k, v in shown.items()} == {k: round(s * n["bps"][k], 2) for k, s in signs.items()}
     cost = min(signs, key=lambda k: signs[k] * n["bps"][k])
-    assert f"The largest cost was {cost}." in parts
+    assert f"The largest cost was {cost.replace('travel', 'quote travel')}." in parts
 
 
 def check_firings(found: dict[str, list[list[str]]], n: dict, book: GateBook) -> None:
@@ -221,6 +228,9 @@ def check_beside(found: dict[str, list[list[str]]], n: dict, before: dict | None
         }
 
     now, old = values(n), values(before) if before else None
+    now = {
+        name: value for name, value in now.items() if not math.isnan(value)
+    }  # what is not known has no row
     rows = {row[0]: row[1:] for row in found["Beside other days"]}
     assert set(rows) == set(now)
     for name, cells in rows.items():

@@ -100,7 +100,7 @@ def test_ab_report_leads_with_the_action_and_keeps_the_literal_rules_apart(actio
     assert "ab.safety.slippage" not in main
     assert "ab.safety.slippage" in literal
     assert "Not measured in this run." in literal
-    assert "| net, B − A | 0.5 |" in text
+    assert "| net, B − A [bps] | 0.5 |" in text
     assert "3 buckets. Delivered: A 3, B 3" in text
 
 
@@ -228,14 +228,14 @@ def test_daily_report_says_what_made_the_result_and_who_was_weakest() -> None:
             "arm": "A",
             "notional": [300.0, 100.0, 0.0],
             "gross_bps": [2.0, 2.0, np.nan],
-            "slippage_bps": [1.0, 1.0, np.nan],
+            "quote_travel_bps": [1.0, 1.0, np.nan],
             "fees_bps": [-0.5, -0.5, np.nan],
             "inventory_bps": [0.0, -8.0, np.nan],
             "net_bps": [1.5, -6.5, np.nan],
         }
     )
     assert daily._drivers(edge) == (
-        "In bps of traded notional: gross +2.00, slippage -1.00, fees +0.50, inventory -2.00. "
+        "In bps of traded notional: gross +2.00, quote travel -1.00, fees +0.50, inventory -2.00. "
         "The largest cost was inventory. The weakest was Y with -6.50 bps net."
     )
     assert daily._drivers(edge.iloc[:0]) == ""

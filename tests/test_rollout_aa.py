@@ -41,8 +41,8 @@ def pair(hours: int, effect_bps: float, seed: int = 0) -> tuple[pd.DataFrame, pd
         own = rng.normal(0.0, 8.0, len(ts)) - effect_bps * (arm == "B")
         ticks.append(tick_frame(ts, np.ones(len(ts))).assign(symbol="X", arm=arm))
         for side, sign in (("buy", 1.0), ("sell", -1.0)):
-            fill = fill_frame(ts, side, np.full(len(ts), 100.0)).assign(symbol="X", arm=arm)
-            fills.append(fill.assign(mid_at_fill=100.0 * (1 + sign * own / 1e4)))
+            price = 100.0 * (1 - sign * own / 1e4)
+            fills.append(fill_frame(ts, side, price).assign(symbol="X", arm=arm))
     return pd.concat(ticks, ignore_index=True), pd.concat(fills, ignore_index=True)
 
 

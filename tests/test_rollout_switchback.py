@@ -83,7 +83,7 @@ def tick_frame(ts: pd.DatetimeIndex, total: np.ndarray) -> pd.DataFrame:
 
 def fill_frame(ts: pd.DatetimeIndex, side: str, price: np.ndarray) -> pd.DataFrame:
     mids = {"mid_at_quote": 100.0, "mid_at_fill": 100.0, "quote_price": price, "fee": 0.0}
-    at = ts + pd.Timedelta(seconds=10 if side == "buy" else 20)
+    at = ts + pd.Timedelta(seconds=59.2 if side == "buy" else 59.6)  # a tick follows within the second
     return pd.DataFrame({"ts": at, "side": side, "price": price, "qty": 1.0, "liquidity": "maker", **mids})
 
 

@@ -11,7 +11,10 @@ import inference_ab
 import inference_build
 from report import bar, finish, machine
 
-MOST_SECONDS = 120.0
+MOST_SECONDS = 300.0
+REFERENCE_S = 0.8
+"""Time of ten million additions of Python integers on the core that absolute limits are stated for."""
+ADDITIONS = 10_000_000
 Section = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
 """Figures and bars of one part; a section of its own lives in a module of its own and is listed below."""
 SECTIONS: dict[str, Section] = {
@@ -21,10 +24,23 @@ SECTIONS: dict[str, Section] = {
 }
 
 
+def additions_s() -> float:
+    """Time of ten million additions of Python integers, the least of three."""
+    times = []
+    for _ in range(3):
+        start, total = time.perf_counter(), 0
+        for k in range(ADDITIONS):
+            total += k
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
 def main() -> int:
     """Run every section, print, judge."""
     result: dict[str, Any] = {"bench": "inference", "machine": machine("numpy", "scipy", "numba")}
     bars: list[dict[str, Any]] = []
+    scale = max(additions_s() / REFERENCE_S, 1.0)
+    result["additions_s"], result["limits_scaled_by"] = round(scale * REFERENCE_S, 3), round(scale, 2)
     began = time.perf_counter()
     for name, section in SECTIONS.items():
         start = time.perf_counter()
@@ -33,7 +49,10 @@ def main() -> int:
         bars += held
     took = time.perf_counter() - began
     result["seconds"] = round(took, 1)
-    result["bars"] = [*bars, bar("seconds left of two minutes", round(MOST_SECONDS - took, 1), 0.0)]
+    result["bars"] = [
+        *bars,
+        bar("seconds left of five minutes, scaled", round(MOST_SECONDS * scale - took, 1), 0.0),
+    ]
     return finish(result)
 
 

@@ -9,7 +9,7 @@ from mmlib.figures import latency, theme
 
 PARTS = (
     ("gross_bps", "gross", 1),
-    ("slippage_bps", "slippage", -1),
+    ("quote_travel_bps", "quote travel", -1),
     ("fees_bps", "fees", -1),
     ("inventory_bps", "inventory", 1),
 )
@@ -38,10 +38,10 @@ def equity(curve: pd.DataFrame) -> go.Figure:
 
 
 def waterfall(decomposition: pd.DataFrame) -> go.Figure:
-    """Gross edge less slippage less fees plus inventory result gives net, a panel a symbol and arm; of many, a bar.
+    """Gross edge less quote travel less fees plus inventory result gives net, a panel a symbol and arm; of many, a bar.
 
     Args:
-        decomposition: gross_bps, slippage_bps, fees_bps, inventory_bps, net_bps, optionally symbol and arm.
+        decomposition: gross_bps, quote_travel_bps, fees_bps, inventory_bps, net_bps, optionally symbol and arm.
             Slippage and fees are costs when positive, so they enter with the sign turned.
     """
     title = "Where the result came from"
@@ -61,7 +61,7 @@ def waterfall(decomposition: pd.DataFrame) -> go.Figure:
     fig = theme.figure(
         title,
         y="bps of traded notional",
-        alt=f"Waterfall from gross edge through slippage, fees and inventory to the net result, "
+        alt=f"Waterfall from gross edge through quote travel, fees and inventory to the net result, "
         f"{', '.join(theme.number(v) for v in nets)} bps.",
         showlegend=False,
         hovermode="closest",
@@ -91,7 +91,7 @@ def _stacked(title: str, decomposition: pd.DataFrame) -> go.Figure:
     fig = theme.figure(
         title,
         x="bps of traded notional",
-        alt=f"Bars of gross edge, slippage, fees and inventory of {len(rows)} symbols and arms, and their net results, from "
+        alt=f"Bars of gross edge, quote travel, fees and inventory of {len(rows)} symbols and arms, and their net, from "
         f"{theme.number(worst)} bps of {names[-1]} to {theme.number(best)} bps of {names[0]}.",
         height=160 + 22 * len(rows),
         barmode="relative",

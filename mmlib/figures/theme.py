@@ -43,6 +43,7 @@ LABELS = {
     "rss_slope_mb_per_h": "Memory growth",
     "taker_share_pct": "Taker share",
     "slippage_bps": "Slippage",
+    "quote_travel_bps": "Quote travel",
     "net_bps": "Net result",
 }
 
@@ -57,6 +58,7 @@ UNITS = {
     "rss_slope_mb_per_h": "MB/h",
     "taker_share_pct": "% of notional",
     "slippage_bps": "bps",
+    "quote_travel_bps": "bps",
     "net_bps": "bps",
 }
 

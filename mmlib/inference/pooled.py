@@ -183,6 +183,23 @@ def _look(
         out[name][:, at] = np.where(known & (z < _FAR), bound, sign * math.inf)
 
 
+def critical_at(
+    effective_n: float, *, planned_n: int, alpha: float, early: tuple[float, int] | None = None
+) -> float:
+    """Critical t of the boundary after that many effective hours; infinite where nothing is bounded."""
+    table = _table(planned_n, alpha, early)
+    z = float(table[min(int(max(effective_n, 2.0) * _STEPS), len(table) - 1)])
+    return z if z < _FAR else math.inf
+
+
+def _table(planned_n: int, alpha: float, early: tuple[float, int] | None) -> np.ndarray:
+    table = _critical(planned_n, alpha)
+    if early is None:
+        return table
+    first = _critical(early[1], early[0])
+    return np.minimum(table, np.pad(first, (0, max(len(table) - len(first), 0)), mode="edge")[: len(table)])
+
+
 @lru_cache(maxsize=64)
 def _critical(planned_n: int, alpha: float) -> np.ndarray:
     """Critical t at 0, ¼, ½, ... effective hours up to four times the plan, ``float64[m]``; beyond, the last one serves."""

@@ -69,12 +69,23 @@ EXPORTED: tuple[Exported, ...] = (
     Exported(
         "mm_fill_notional_total", "counter", (*_EACH, "type"), "Traded notional, price x qty, quote currency"
     ),
-    Exported("mm_fill_slippage_bps", "histogram", _EACH, "Slippage of a fill, bps of the mid at its quote"),
+    Exported(
+        "mm_fill_slippage_bps",
+        "histogram",
+        _EACH,
+        "Slippage of a fill against the mid one second later, bps of its price",
+    ),
     Exported(
         "mm_fill_slippage_cost_total",
         "counter",
         (*_EACH, "sign"),
-        "Slippage s q (mid at quote - mid at fill), quote currency; plus is a cost",
+        "Slippage s q (price - mid one second later), quote currency; plus is a cost",
+    ),
+    Exported(
+        "mm_fill_slippage_notional_total",
+        "counter",
+        _EACH,
+        "Traded notional of the fills whose mid one second later is known, quote currency",
     ),
     Exported("mm_pnl_total", "counter", (*_EACH, "sign"), "Change of equity, fees included, quote currency"),
     Exported("mm_error_total", "counter", (*_EACH, "code"), "Errors by code"),

@@ -33,13 +33,13 @@ REQUIRED = (
 )
 """A NaN or infinity in one of these filters the interval out."""
 WITH_FILLS = (
-    *("gross_bps", "slippage_bps", "fees_bps", "inventory_bps", "net_bps", "taker_share_pct"),
+    *("gross_bps", "quote_travel_bps", "fees_bps", "inventory_bps", "net_bps", "taker_share_pct"),
     "priced_pct",
     *("queue_ahead_qty", "order_latency_p95_ms"),
 )
 """Undefined, and therefore missing, in an interval without fills."""
 MARKOUTS = tuple(f"markout_{horizon}s_bps" for horizon in HORIZONS_S)
-OPTIONAL = ("volatility_bps", "rss_mb", "inventory_mean", *MARKOUTS)
+OPTIONAL = ("volatility_bps", "rss_mb", "inventory_mean", "slippage_bps", *MARKOUTS)
 """May be missing: too few mids, a bot that does not report them, no tick soon enough after the fills."""
 
 

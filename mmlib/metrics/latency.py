@@ -19,7 +19,7 @@ from mmlib.metrics.grid import (
     typical_interval_ns,
     utc,
 )
-from mmlib.metrics.money import MIN_PRICED_PCT, money_sums
+from mmlib.metrics.money import money_sums, slippage_bps
 from mmlib.metrics.parts import Part, parts
 
 STAGE_COLUMNS: dict[str, str] = {**{stage: f"{stage}_ms" for stage in STAGES}, "tick_total": "tick_total_ms"}
@@ -205,11 +205,10 @@ def _money_columns(grid: Grid, part: Part, interval_s: float) -> dict[str, np.nd
     width = _hour_width(interval_s)
     hour = {name: trailing_windows(values, width, 0).sum(axis=1) for name, values in sums.items()}
     notional = hour["notional"]
-    priced = ratio(hour["priced_notional"], notional, 100.0) >= MIN_PRICED_PCT
     return {
         "n_fills": sums["n_fills"],
         "taker_share_pct": ratio(hour["taker_notional"], notional, 100.0),
-        "slippage_bps": np.where(priced, ratio(hour["slippage_cost"], notional, 1e4), np.nan),
+        "slippage_bps": slippage_bps(hour),
         "net_bps": ratio(hour["pnl"], notional, 1e4),
     }
 

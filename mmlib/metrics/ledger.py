@@ -2,11 +2,13 @@
 
 Definitions, with s = +1 for our buys, p the fill price, q the quantity, m the mid at the fill, m_q the mid at the quote:
 
-- trade result   s q (m - p)            = gross - slippage
+- trade result   s q (m - p)            = gross - quote travel; the effective half spread
 - gross          s q (m_q - p)
-- slippage       s q (m_q - m)          a cost when positive
+- quote travel   s q (m_q - m)          how far behind the touch the quote lay: a diagnostic, no gate reads it
 - inventory      sum of position x change of the mark, over all events
-- result         ΔEquity = trade result + inventory - fees = gross - slippage - fees + inventory, exactly
+- result         ΔEquity = trade result + inventory - fees = gross - quote travel - fees + inventory, exactly
+- slippage       s q (p - m_1s)         what the fill cost against the mid one second later, makers and takers alike: a cost
+                                        when positive, minus the markout; never added to the result, since inventory contains it
 
 Marks are the mids of the ticks and the mids at the fills, in time order; both carry the position, so the sum telescopes.
 """
@@ -19,8 +21,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mmlib.metrics.grid import groups, ns
+from mmlib.metrics.grid import SECOND_NS, groups, ns
 
+SLIPPAGE_S = 1.0
+"""Horizon of the slippage [s]."""
 _OPENING_TICKS = 61  # ticks whose median decides the opening position
 
 
@@ -75,7 +79,8 @@ class Ledger:
         inventory: ``float64[k]``, result of the position carried into the event, quote currency.
         opening: position before the first event.
         fill_event: ``int64[f]``, which events are the fills.
-        fill_ts_ns, notional, fee, trade, gross, slippage: ``[f]``, quote currency.
+        fill_ts_ns, notional, fee, trade, gross, travel, slippage: ``[f]``, quote currency; slippage is NaN where no mid came
+            within a second after the fill.
         taker: ``bool[f]``.
         priced: ``bool[f]``, both mids were known; otherwise the mark stands for the missing one.
     """
@@ -93,6 +98,7 @@ class Ledger:
     fee: np.ndarray
     trade: np.ndarray
     gross: np.ndarray
+    travel: np.ndarray
     slippage: np.ndarray
     taker: np.ndarray
     priced: np.ndarray
@@ -112,8 +118,8 @@ def ledgers(ticks: pd.DataFrame, fills: pd.DataFrame) -> list[Ledger]:
     return [ledger_of(symbol, arm, Marks.of(t), Deals.of(f)) for symbol, arm, (t, f) in groups(marks, fills)]
 
 
-def ledger_of(symbol: str, arm: str, ticks: Marks, fills: Deals) -> Ledger:
-    """The ledger of one symbol and arm."""
+def ledger_of(symbol: str, arm: str, ticks: Marks, fills: Deals, *, slippage_s: float = SLIPPAGE_S) -> Ledger:
+    """The ledger of one symbol and arm; ``slippage_s`` is the horizon of the slippage [s]."""
     sign, price, qty = np.where(fills.buy, 1.0, -1.0), fills.price, fills.qty
     opening = _opening_position(ticks.ts_ns, ticks.inventory, fills.ts_ns, sign * qty)
 
@@ -147,10 +153,33 @@ def ledger_of(symbol: str, arm: str, ticks: Marks, fills: Deals) -> Ledger:
         fee=fills.fee,
         trade=sign * qty * (at_fill - price),
         gross=sign * qty * (at_quote - price),
-        slippage=sign * qty * (at_quote - at_fill),
+        travel=sign * qty * (at_quote - at_fill),
+        slippage=sign
+        * qty
+        * (price - mid_after(ticks.ts_ns[marked], ticks.mid[marked], fills.ts_ns, slippage_s)),
         taker=fills.taker,
         priced=priced,
     )
+
+
+def mid_after(
+    tick_ts_ns: np.ndarray, mid: np.ndarray, fill_ts_ns: np.ndarray, horizon_s: float
+) -> np.ndarray:
+    """Last mid known ``horizon_s`` after each fill, ``float64[f]``.
+
+    NaN when no tick with a mid came between the fill and the horizon, or the ticks end before it.
+
+    Args:
+        tick_ts_ns: ``int64[n]`` rising. mid: ``float64[n]``, known ones.
+        fill_ts_ns: ``int64[f]``.
+    """
+    at = fill_ts_ns + round(horizon_s * SECOND_NS)
+    found = np.searchsorted(tick_ts_ns, at, side="right") - 1
+    kept = (found >= 0) & (at <= (tick_ts_ns[-1] if len(tick_ts_ns) else -1))
+    kept[kept] = tick_ts_ns[found[kept]] >= fill_ts_ns[kept]
+    values = np.full(len(at), np.nan)
+    values[kept] = mid[found[kept]]
+    return values
 
 
 def _opening_position(

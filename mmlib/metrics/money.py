@@ -1,8 +1,9 @@
 """Money of the two feeds: decomposition, buckets for the experiment, equity, markouts.
 
 All bps are of the traded notional N = sum of p q, so that they add up exactly:
-``net_bps = gross_bps - slippage_bps - fees_bps + inventory_bps``. (A fill's own gross and slippage, in bps of the mid at
-its quote, enter with the weight q m_q.) Definitions of the amounts are in ``metrics.ledger``.
+``net_bps = gross_bps - quote_travel_bps - fees_bps + inventory_bps``. (A fill's own gross and quote travel, in bps of the
+mid at its quote, enter with the weight q m_q.) ``slippage_bps`` stands beside: what the fills cost against the mid one second
+later, over the notional of those whose mid is known then. Definitions of the amounts are in ``metrics.ledger``.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 import pandas as pd
 
 from mmlib.metrics.grid import SECOND_NS, Grid, groups, ns, ratio, typical_interval_ns, utc
-from mmlib.metrics.ledger import Ledger, ledgers
+from mmlib.metrics.ledger import Ledger, ledgers, mid_after
 
-MIN_PRICED_PCT = 99.0  # of the notional must have both mids, or gross and slippage are not stated
+MIN_PRICED_PCT = 99.0  # of the notional must have both mids, or gross and quote travel are not stated
+MIN_SLIPPED_PCT = 10.0
+"""Of the notional must have a mid one second after the fill, or slippage is not stated."""
 
 _SUMS = (
     *("n_fills", "notional", "taker_notional", "priced_notional"),
-    *("gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl"),
+    *("gross_pnl", "travel_cost", "fees", "inventory_pnl", "pnl", "slippage_cost", "slippage_notional"),
 )
 
 
@@ -33,9 +36,10 @@ def decompose(
         by: symbol, arm, both, or nothing for one row over all.
 
     Returns:
-        ``by``, n_fills, notional, taker_notional, gross_pnl, slippage_cost, fees, inventory_pnl, pnl (quote currency),
-        gross_bps, slippage_bps, fees_bps, inventory_bps, net_bps, taker_share_pct, priced_pct. Without fills all
-        ratios are NaN; gross_bps and slippage_bps are NaN when less than 99 % of the notional has both mids.
+        ``by``, n_fills, notional, taker_notional, gross_pnl, travel_cost, fees, inventory_pnl, pnl,
+        slippage_cost, slippage_notional (quote currency), gross_bps, quote_travel_bps, fees_bps, inventory_bps, net_bps,
+        slippage_bps, taker_share_pct, priced_pct. Without fills all ratios are NaN; gross_bps and quote_travel_bps are NaN
+        when less than 99 % of the notional has both mids, slippage_bps when less than 10 % has one a second later.
     """
     return grouped(amounts(ticks, fills), by)
 
@@ -80,6 +84,7 @@ def money_sums(
         return np.bincount(fill_bin, weights=values, minlength=size)
 
     fees, trade = total(ledger.fee), total(ledger.trade)
+    slipped = np.isfinite(ledger.slippage)
     inventory = np.bincount(event_bin, weights=ledger.inventory, minlength=size)
     return {
         "n_fills": np.bincount(fill_bin, minlength=size),
@@ -87,10 +92,12 @@ def money_sums(
         "taker_notional": total(ledger.notional * ledger.taker),
         "priced_notional": total(ledger.notional * ledger.priced),
         "gross_pnl": total(ledger.gross),
-        "slippage_cost": total(ledger.slippage),
+        "travel_cost": total(ledger.travel),
         "fees": fees,
         "inventory_pnl": inventory,
         "pnl": trade + inventory - fees,
+        "slippage_cost": total(np.where(slipped, ledger.slippage, 0.0)),
+        "slippage_notional": total(ledger.notional * slipped),
     }
 
 
@@ -102,8 +109,8 @@ def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
 def money_ratios(sums: Mapping[str, np.ndarray] | pd.DataFrame) -> dict[str, np.ndarray]:
     """Ratios of the amounts of ``money_sums`` to the notional, by column name, ``float64[n]``; NaN without fills."""
     notional = np.asarray(sums["notional"], np.float64)
-    amounts = ("gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl")
-    names = ("gross_bps", "slippage_bps", "fees_bps", "inventory_bps", "net_bps")
+    amounts = ("gross_pnl", "travel_cost", "fees", "inventory_pnl", "pnl")
+    names = ("gross_bps", "quote_travel_bps", "fees_bps", "inventory_bps", "net_bps")
     found = {
         name: ratio(np.asarray(sums[amount]), notional, 1e4)
         for amount, name in zip(amounts, names, strict=True)
@@ -111,9 +118,16 @@ def money_ratios(sums: Mapping[str, np.ndarray] | pd.DataFrame) -> dict[str, np.
     found["taker_share_pct"] = ratio(np.asarray(sums["taker_notional"]), notional, 100.0)
     found["priced_pct"] = ratio(np.asarray(sums["priced_notional"]), notional, 100.0)
     unknown = ~(found["priced_pct"] >= MIN_PRICED_PCT)
-    for name in ("gross_bps", "slippage_bps"):
+    for name in ("gross_bps", "quote_travel_bps"):
         found[name][unknown] = np.nan
-    return found
+    return found | {"slippage_bps": slippage_bps(sums)}
+
+
+def slippage_bps(sums: Mapping[str, np.ndarray] | pd.DataFrame) -> np.ndarray:
+    """Slippage of the amounts of ``money_sums``, ``float64[n]``; NaN where too few fills have a mid a second later."""
+    slipped = np.asarray(sums["slippage_notional"], np.float64)
+    known = ratio(slipped, np.asarray(sums["notional"], np.float64), 100.0) >= MIN_SLIPPED_PCT
+    return np.where(known, ratio(np.asarray(sums["slippage_cost"]), slipped, 1e4), np.nan)
 
 
 def bucket_money(ticks: pd.DataFrame, fills: pd.DataFrame, bucket_s: float = 3600) -> pd.DataFrame:
@@ -216,14 +230,8 @@ class Markouts:
 
     def after(self, horizon_s: float) -> np.ndarray:
         """Markout of each fill, ``float64[n]``, bps; NaN for a fill that is dropped."""
-        at = self._fill_ts + round(horizon_s * SECOND_NS)
-        found = np.searchsorted(self._tick_ts, at, side="right") - 1
-        kept = (found >= 0) & (at <= (self._tick_ts[-1] if len(self._tick_ts) else -1))
-        kept[kept] = self._tick_ts[found[kept]] >= self._fill_ts[kept]
-        values = np.full(len(at), np.nan)
-        price = self._price[kept]
-        values[kept] = self._sign[kept] * (self._mid[found[kept]] - price) / price * 1e4
-        return values
+        mid = mid_after(self._tick_ts, self._mid, self._fill_ts, horizon_s)
+        return np.asarray(self._sign * (mid - self._price) / self._price * 1e4)
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -30,7 +30,8 @@ from mmlib.ops.facts import SUMS, Figures, plain_rows
 from mmlib.ops.firings import COLUMNS, firings, in_short, series
 
 _TOTALS = (
-    *("n_fills", "notional", "taker_notional", "gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl"),
+    *("n_fills", "notional", "taker_notional", "gross_pnl", "travel_cost", "fees", "inventory_pnl", "pnl"),
+    *("slippage_cost", "slippage_notional"),
     *("net_bps", "slippage_bps", "taker_share_pct"),
 )
 

@@ -18,13 +18,17 @@ from mmlib._io import UserError, read_json, write_json
 if TYPE_CHECKING:  # it brings numba, which who asks for a day's words can do without
     from mmlib.core.histogram import Histogram
 
-SCHEMA = 1
+SCHEMA = 2
+_SLIPPED = 0.1  # as metrics.money.MIN_SLIPPED_PCT, which brings what a day's words can do without
+_FIRST_SCHEMA = 1
+"""Its slippage_cost was the quote travel; slippage itself was not kept."""
 SUMS = (
     *("n_ticks", "hits", "deadline_misses", "errors", "breaker_openings", "up_s", "day_s", "n_fills"),
-    *("notional", "taker_notional", "gross_pnl", "slippage_cost", "fees", "inventory_pnl", "pnl"),
+    *("notional", "taker_notional", "gross_pnl", "travel_cost", "fees", "inventory_pnl", "pnl"),
+    *("slippage_cost", "slippage_notional"),
 )
-_MONEY = ("net_bps", "gross_bps", "slippage_bps", "fees_bps", "inventory_bps")
-_MONEY_OF = dict(zip(_MONEY, ("pnl", "gross_pnl", "slippage_cost", "fees", "inventory_pnl"), strict=True))
+_MONEY = ("net_bps", "gross_bps", "quote_travel_bps", "fees_bps", "inventory_bps")
+_MONEY_OF = dict(zip(_MONEY, ("pnl", "gross_pnl", "travel_cost", "fees", "inventory_pnl"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Figures:
         if not whole:
             return float(self.sums.get(part, math.nan))
         below = self.sums.get(whole, math.nan)
+        if whole == "slippage_notional" and not below >= _SLIPPED * self.sums.get("notional", math.nan):
+            return math.nan
         return scale * self.sums.get(part, math.nan) / below if below else math.nan
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,6 +86,7 @@ _RATIOS: Mapping[str, tuple[str, str, float]] = {
     "up_pct": ("up_s", "day_s", 100.0),
     "taker_share_pct": ("taker_notional", "notional", 100.0),
     **{name: (amount, "notional", 1e4) for name, amount in _MONEY_OF.items()},
+    "slippage_bps": ("slippage_cost", "slippage_notional", 1e4),
 }
 
 
@@ -105,7 +112,7 @@ def read_words(path: Path) -> Words | None:
     """Health and criteria of what ``write_figures`` wrote; None when there is no such file, or it is damaged."""
     try:
         found = read_json(path) if path.exists() else {}
-        if found.get("schema") != SCHEMA:
+        if found.get("schema") not in (_FIRST_SCHEMA, SCHEMA):
             return None
         return Words(str(found["health"]), tuple(dict(row) for row in found["fired"]))
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
@@ -124,11 +131,12 @@ def read_figures(path: Path) -> Figures | None:
 
     found = read_json(path)
     try:
-        if found["schema"] != SCHEMA:
+        if found["schema"] not in (_FIRST_SCHEMA, SCHEMA):
             raise ValueError(f"schema {found['schema']!r}")
+        old = {"slippage_cost": "travel_cost"} if found["schema"] == _FIRST_SCHEMA else {}
         return Figures(
             str(found["name"]),
-            {k: math.nan if v is None else float(v) for k, v in found["sums"].items()},
+            {old.get(k, k): math.nan if v is None else float(v) for k, v in found["sums"].items()},
             {k: Histogram.from_dict(v) for k, v in found["histograms"].items()},
             str(found["health"]),
             tuple(dict(row) for row in found["fired"]),

@@ -56,6 +56,7 @@ INCREASES: Mapping[str, str] = {
     "mm:fill_notional_taker:increase1m": _increase("mm_fill_notional_total", "type", '{type="taker"}'),
     "mm:slippage_plus:increase1m": _increase("mm_fill_slippage_cost_total", "sign", '{sign="plus"}'),
     "mm:slippage_minus:increase1m": _increase("mm_fill_slippage_cost_total", "sign", '{sign="minus"}'),
+    "mm:slippage_notional:increase1m": _increase("mm_fill_slippage_notional_total"),
     "mm:pnl_plus:increase1m": _increase("mm_pnl_total", "sign", '{sign="plus"}'),
     "mm:pnl_minus:increase1m": _increase("mm_pnl_total", "sign", '{sign="minus"}'),
     "mm:rss_mean_mb:1m": f"avg_over_time(process_resident_memory_bytes[59s]) / 1e6 and {_LIVE_PROCESS}",
@@ -73,10 +74,10 @@ def _share(over: str, by: str = "") -> str:
     return f"100 * ({_sum('fill_notional_taker', over, by)} / ({_sum('fill_notional', over, by)} > 0))"
 
 
-def _bps(what: str, over: str, by: str = "") -> str:
+def _bps(what: str, over: str, by: str = "", of: str = "fill_notional") -> str:
     """A signed amount in bps of traded notional; nothing when nothing was traded."""
     signed = f"({_sum(f'{what}_plus', over, by)} - {_sum(f'{what}_minus', over, by)})"
-    return f"10000 * ({signed} / ({_sum('fill_notional', over, by)} > 0))"
+    return f"10000 * ({signed} / ({_sum(of, over, by)} > 0))"
 
 
 VALUES: Mapping[str, str] = {
@@ -95,7 +96,7 @@ VALUES: Mapping[str, str] = {
         "and count_over_time(mm:rss_mean_mb:1m[1d] offset 59m) > 0"
     ),
     "taker_share_pct": f"({_share(HOUR)}) and {_LIVE}",
-    "slippage_bps": f"{_bps('slippage', HOUR)} and {_LIVE}",
+    "slippage_bps": f"{_bps('slippage', HOUR, of='slippage_notional')} and {_LIVE}",
     "net_bps": f"{_bps('pnl', HOUR)} and {_LIVE}",
     "delta_slippage_bps": (
         'sum without (arm) (finishline:slippage_bps{arm="B"}) - sum without (arm) (finishline:slippage_bps{arm="A"})'
@@ -105,7 +106,7 @@ VALUES: Mapping[str, str] = {
 
 DAY_VALUES: Mapping[str, str] = {
     "net_bps": _bps("pnl", DAY, "job, instance"),
-    "slippage_bps": _bps("slippage", DAY, "job, instance"),
+    "slippage_bps": _bps("slippage", DAY, "job, instance", of="slippage_notional"),
     "taker_share_pct": _share(DAY, "job, instance"),
 }
 """A day's metric -> its value over the last 24 hours, over all symbols and arms."""

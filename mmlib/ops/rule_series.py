@@ -73,6 +73,8 @@ def drive_day(gates: Sequence[Gate], states: str, process: str) -> dict[str, str
             amount = np.array([worth(gate, state) for state in states]) * traded / 1e4
             for sign, part in (("plus", np.maximum(amount, 0)), ("minus", np.maximum(-amount, 0))):
                 columns[_series(family, sign=sign)] = _counter(part)
+            if metric == "slippage_bps":
+                columns[_series(_SLIPPED)] = _counter([traded] * len(states))
     return {_of(process, name): " ".join(_text(v) for v in values) for name, values in columns.items()}
 
 
@@ -180,6 +182,9 @@ def _taker(gate: Gate, up: Sequence[bool]) -> Columns:
     }
 
 
+_SLIPPED = "mm_fill_slippage_notional_total"
+
+
 def _signed(family: str, arm: str = "") -> Drive:
     """One per cent of what is traded, as a plus or as a minus; an arm A beside stays at nothing."""
 
@@ -194,6 +199,10 @@ def _signed(family: str, arm: str = "") -> Drive:
                 found[_series(family, arm="A", sign=sign)] = _counter([0.0] * len(up))
         if whose == "B":
             found |= _taker(gate.model_copy(update={"arm": "A"}), [False] * len(up))
+        if family == "mm_fill_slippage_cost_total":
+            found[_series(_SLIPPED, arm=whose)] = _counter(levels)
+            if whose == "B":
+                found[_series(_SLIPPED, arm="A")] = _counter([1.0] * len(up))
         return found
 
     return columns

@@ -28,10 +28,11 @@ ARM_COLUMNS = {
     "notional": "Notional [quote]",
     "pnl": "Result [quote]",
     "gross_bps": "Gross [bps]",
-    "slippage_bps": "Slippage [bps]",
+    "quote_travel_bps": "Quote travel [bps]",
     "fees_bps": "Fees [bps]",
     "inventory_bps": "Inventory [bps]",
     "net_bps": "Net [bps]",
+    "slippage_bps": "Slippage, 1 s [bps]",
     "taker_share_pct": "Taker [%]",
 }
 
@@ -41,6 +42,7 @@ SYMBOL_COLUMNS = {
     "mean": "Net, B − A [bps]",
     "lower": "Lower [bps]",
     "upper": "Upper [bps]",
+    "money": "Result, B − A [quote]",
 }
 
 
@@ -77,6 +79,7 @@ def ab_run_online(
         action=verdict.action,
         meaning=_meaning(verdict),
         sentence=verdict.sentence,
+        unseen=verdict.unseen,
         found=judge(verdict.results, runbooks),
         gates=gate_table(verdict.results),
         literal=gate_table(verdict.literal),
@@ -108,14 +111,19 @@ def _meaning(verdict: StageVerdict) -> str:
 def _effects(experiment: Experiment) -> Table:
     """The last point of each confidence sequence."""
     rows = []
-    for name, frame in (("net", experiment.net), ("slippage cost", experiment.slippage)):
+    effects = (
+        ("net, B − A [bps]", experiment.net),
+        ("slippage cost, B − A [bps]", experiment.slippage),
+        ("result an hour, B − A [quote]", experiment.money),
+    )
+    for name, frame in effects:
         if len(frame):
             last = frame.iloc[-1]
             bounded = np.isfinite([last["lower"], last["upper"]]).all()
             interval = _interval(last["lower"], last["upper"]) if bounded else "not bounded yet"
-            rows.append((f"{name}, B − A", num(last["mean"]), interval, len(frame)))
+            rows.append((name, num(last["mean"]), interval, len(frame)))
     return Table(
-        ("Effect", "Mean [bps]>", "Confidence sequence, each bound 95 % [bps]", "Buckets>"),
+        ("Effect", "Over the stage>", "Bounds, valid at every look", "Hours>"),
         rows,
         "No bucket holds both arms.",
     )

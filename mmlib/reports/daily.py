@@ -22,7 +22,7 @@ from mmlib.reports.words import MISSING
 
 PARTS = (
     ("gross_bps", "gross", 1),
-    ("slippage_bps", "slippage", -1),
+    ("quote_travel_bps", "quote travel", -1),
     ("fees_bps", "fees", -1),
     ("inventory_bps", "inventory", 1),
 )

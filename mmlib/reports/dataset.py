@@ -13,7 +13,15 @@ from mmlib.reports.verdict import gate_table, judge
 SHOWN = (
     *("coverage", "hit_ratio", "fetch_md_p95_ms", "tick_total_p95_ms", "deadline_miss_pct", "errors"),
     *("spread_bps", "volatility_bps", "n_fills", "notional"),
-    *("gross_bps", "slippage_bps", "fees_bps", "inventory_bps", "net_bps", "taker_share_pct"),
+    *(
+        "gross_bps",
+        "quote_travel_bps",
+        "fees_bps",
+        "inventory_bps",
+        "net_bps",
+        "slippage_bps",
+        "taker_share_pct",
+    ),
 )
 """Columns of the dataset that the summary shows; the files hold all of them."""
 

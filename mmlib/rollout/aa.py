@@ -127,7 +127,7 @@ def _slippage(part: pd.DataFrame, start: pd.Timestamp, size: int, swapped: np.nd
     sums = {}
     for arm in ("A", "B"):
         rows = part[part["arm"] == arm]
-        for name in ("slippage_cost", "notional"):
+        for name in ("slippage_cost", "slippage_notional"):
             dense = np.zeros(size)
             dense[_minute(rows["bucket"], start)] = rows[name].to_numpy(np.float64)
             sums[arm, name] = dense
@@ -135,7 +135,7 @@ def _slippage(part: pd.DataFrame, start: pd.Timestamp, size: int, swapped: np.nd
     for own, other in (("A", "B"), ("B", "A")):
         cost, notional = (
             trailing_sum(np.where(swapped, sums[other, name], sums[own, name]), HOUR)
-            for name in ("slippage_cost", "notional")
+            for name in ("slippage_cost", "slippage_notional")
         )
         traded = notional > 1e-9 * max(float(notional.max()), 1e-300)  # a running sum leaves crumbs
         sides.append(np.divide(cost, notional, out=np.full(cost.shape, np.nan), where=traded) * 1e4)

@@ -19,6 +19,7 @@ from mmlib.gates.evaluate import (
 from mmlib.gates.result import GateResult, make
 from mmlib.gates.spec import Gate, GateBook
 from mmlib.inference.power import minimum_effect, needed_n
+from mmlib.rollout import blindspot
 from mmlib.rollout.budget import GAIN
 from mmlib.rollout.damage import worst
 from mmlib.rollout.experiment import Experiment
@@ -38,7 +39,8 @@ class StageVerdict:
     ``action`` is PROCEED, HOLD, ROLL BACK or NO DATA; ``sentence`` says why in one line; ``hours_needed`` is how much longer
     the acceptance interval needs at the spread seen so far, None when it cannot be told or is not needed;
     ``detectable_bps`` is the least true effect that the planned length finds in four stages of five, at the spread seen;
-    ``violation`` is what the safety monitor stopped the stage for.
+    ``violation`` is what the safety monitor stopped the stage for; ``unseen`` says in one sentence what the stage could not
+    have seen.
     """
 
     action: str
@@ -48,6 +50,7 @@ class StageVerdict:
     hours_needed: float | None
     detectable_bps: float | None = None
     violation: Violation | None = None
+    unseen: str = ""
 
 
 def judge(
@@ -79,7 +82,9 @@ def judge(
     action, sentence = _action(guards, results, experiment, hours, span_s / 3600.0)
     monitor = SafetyMonitor(book.values(), experiment.planned_buckets)
     watched = watch(monitor, safety, closing_sums(experiment))
-    return StageVerdict(action, sentence, results, literal, hours, detectable(experiment), watched)
+    net, slippage = (blindspot.hourly_sums(experiment.pairs, kind) for kind in ("net", "slippage"))
+    unseen = blindspot.sentence(experiment, net, slippage, book["ab.accept.net"].limit)
+    return StageVerdict(action, sentence, results, literal, hours, detectable(experiment), watched, unseen)
 
 
 def _safety(
@@ -145,6 +150,8 @@ def _acceptance(
         evaluate_comparison(book["ab.accept.net"], net, lower, upper),
         evaluate(book["ab.accept.srm"], srm),
         evaluate(book["ab.accept.buckets"], buckets),
+        _single_hour(book["ab.accept.single_hour"], experiment, evidence),
+        _money(book["ab.accept.money"], experiment, evidence),
     ]
     if rollout_pct == 10:
         return results
@@ -157,6 +164,26 @@ def _acceptance(
         evidence=evidence,
     )
     return [*results, evaluate(before, passed)]
+
+
+def _single_hour(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
+    """How many single hours turn the sign of the effect when they are left out; one of them holds the stage."""
+    if not experiment.buckets:
+        return not_evaluated(gate, _why_no_pairs(experiment))
+    turning = blindspot.turning_hours(blindspot.hourly_sums(experiment.pairs, "net"))
+    return evaluate(gate, Measurement(float(turning), experiment.buckets, evidence=evidence))
+
+
+def _money(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
+    """Lower bound of the result of B less that of A over the stage against the loss budget [quote currency]."""
+    if not experiment.buckets:
+        return not_evaluated(gate, _why_no_pairs(experiment))
+    last, hours = experiment.money.iloc[-1], experiment.buckets
+    reason = f"B - A is {last['mean'] * hours:+,.2f} over {hours} hours; value is its lower bound"
+    lower = float(last["lower"]) * hours
+    if not math.isfinite(lower):
+        return make(gate, Status.INCONCLUSIVE, n=hours, reason="not bounded yet", evidence=evidence)
+    return evaluate(gate, Measurement(lower, hours, reason=reason, evidence=evidence))
 
 
 def _input(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
@@ -245,7 +272,8 @@ def _action(
     last = experiment.net.iloc[-1]
     seen = (
         f"B - A is {last['mean']:+.2f} bps net "
-        f"(95 % confidence sequence {_bound(last['lower'])} to {_bound(last['upper'])}) over {experiment.buckets} hours"
+        f"(95 % confidence sequence {_bound(last['lower'])} to {_bound(last['upper'])}) over {experiment.buckets} hours, "
+        f"{float(experiment.money['mean'].iloc[-1]) * experiment.buckets:+,.2f} in quote currency"
     )
     if all(r.status is Status.PASS for r in results if r.blocking):
         return "PROCEED", f"Proceed: {seen}, every safety gate passed."

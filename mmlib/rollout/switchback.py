@@ -24,7 +24,7 @@ import pandas as pd
 from mmlib.core.histogram import Histogram
 from mmlib.dtypes import Status
 from mmlib.inference.srm import srm_p_value
-from mmlib.metrics.money import MIN_PRICED_PCT, bucket_money
+from mmlib.metrics.money import bucket_money, slippage_bps
 from mmlib.rollout.assign import assign_units
 from mmlib.rollout.budget import HARM
 from mmlib.rollout.damage import Problem, money_problems
@@ -34,7 +34,15 @@ WASHOUT_S = 300
 """Start of each hour that is left out [s]; it divides the hour."""
 _HOUR = pd.Timedelta(hours=1)
 _SUMS = (
-    *("n_fills", "notional", "taker_notional", "gross_pnl", "slippage_cost"),
+    *(
+        "n_fills",
+        "notional",
+        "taker_notional",
+        "gross_pnl",
+        "travel_cost",
+        "slippage_cost",
+        "slippage_notional",
+    ),
     *("fees", "inventory_pnl", "pnl"),
 )
 
@@ -78,23 +86,20 @@ def unit_money(ticks: pd.DataFrame, fills: pd.DataFrame, washout_s: int = WASHOU
 
     Returns:
         symbol, arm (A, B, or ``both`` when two arms ran after the wash-out), bucket, coverage, notional, net_bps,
-        slippage_bps (NaN when under 99 % of the notional is priced).
+        slippage_bps.
     """
     parts = bucket_money(ticks.assign(arm="A"), fills.assign(arm="A"), washout_s)
     hour = parts["bucket"].dt.floor("h")
     kept = parts["bucket"] > hour
     if washout_s >= 3600 or 3600 % washout_s:
         raise ValueError(f"washout_s {washout_s}: expected a part of an hour, such as 300")
-    parts = parts.assign(
-        bucket=hour, unpriced=parts["notional"] * (1.0 - parts["priced_pct"].fillna(100.0) / 100.0)
-    )
+    parts = parts.assign(bucket=hour)
     grouped = parts[kept].groupby(["symbol", "bucket"], observed=True)
-    money = grouped[[*_SUMS, "unpriced"]].sum().join(grouped["coverage"].sum()).reset_index()
+    money = grouped[list(_SUMS)].sum().join(grouped["coverage"].sum()).reset_index()
     money["coverage"] = (money["coverage"] * washout_s / (3600.0 - washout_s)).clip(upper=1.0)
     notional = money["notional"].where(money["notional"] > 0)
     money["net_bps"] = money["pnl"] / notional * 1e4
-    priced = money["unpriced"] / notional <= 1.0 - MIN_PRICED_PCT / 100.0
-    money["slippage_bps"] = (money["slippage_cost"] / notional * 1e4).where(priced)
+    money["slippage_bps"] = slippage_bps(money)
     late = ticks[(ticks["ts"] - ticks["ts"].dt.floor("h")).dt.total_seconds() >= washout_s]
     ran = late.groupby([late["symbol"].astype(str), late["ts"].dt.floor("h")], observed=True)["arm"].agg(
         ["min", "max"]

@@ -21,9 +21,13 @@ from mmlib.dtypes import STAGES, GuardLevel, Liquidity
 from mmlib.engine.realtime.loop import LiveLoop
 from mmlib.market.live import codes
 from mmlib.metrics.exported import EXPORTED, LABEL_VALUES, SLIPPAGE_BUCKETS_BPS, Exported, duration_buckets
+from mmlib.metrics.ledger import SLIPPAGE_S
 
 HOST = "127.0.0.1"
 _GUARD = {int(GuardLevel.SOFT): "soft", int(GuardLevel.HARD): "hard"}
+
+
+_SLIPPAGE_NS = round(SLIPPAGE_S * 1e9)
 
 
 class Telemetry:
@@ -50,6 +54,8 @@ class Telemetry:
         self._money = {
             (symbol, arm): [0.0, 0.0, np.nan] for symbol in symbols for arm in arms
         }  # position, cash, equity
+        self._waiting: dict[tuple[str, str], list[tuple[int, int, float, float]]] = {}
+        self._last_mid: dict[tuple[str, str], tuple[int, float]] = {}
         self._open_since: dict[tuple[str, str], int] = {}
         for family in EXPORTED:
             self._preset(family, symbols)
@@ -81,6 +87,7 @@ class Telemetry:
             for code, n in errors.items():
                 self._one("mm_error_total", (*labels, code)).inc(n)
             self._breaker(labels, int(row["ts_ns"]), bool(row["breaker_open"]))
+            self._slip(labels, int(row["ts_ns"]), float(row["mid"]))
             self._mark(labels, float(row["mid"]))
 
     def on_fill(self, symbol: str, fills: np.ndarray) -> None:
@@ -94,10 +101,7 @@ class Telemetry:
             money = self._money[labels]
             money[0] += side * qty
             money[1] -= side * price * qty + float(fill["fee"])
-            slip = side * (float(fill["mid_at_quote"]) - float(fill["mid_at_fill"]))
-            if not np.isnan(slip):
-                self._one("mm_fill_slippage_bps", labels).observe(slip / float(fill["mid_at_quote"]) * 1e4)
-                self._signed("mm_fill_slippage_cost_total", labels, slip * qty)
+            self._waiting.setdefault(labels, []).append((int(fill["ts_ns"]), side, price, qty))
 
     def on_second(self, session: LiveLoop, now_ns: int) -> None:
         """See `loop.Observer`."""
@@ -121,6 +125,23 @@ class Telemetry:
 
     def _signed(self, name: str, labels: tuple[str, str], amount: float) -> None:
         self._one(name, (*labels, "plus" if amount >= 0.0 else "minus")).inc(abs(amount))
+
+    def _slip(self, labels: tuple[str, str], ts_ns: int, mid: float) -> None:
+        """Count the slippage of the fills whose second is over; one without a tick in its second is not known."""
+        waiting = self._waiting.get(labels)
+        if waiting:
+            before = self._last_mid.get(labels, (-1, np.nan))
+            for fill_ns, side, price, qty in waiting:
+                due = fill_ns + _SLIPPAGE_NS
+                at, later = (ts_ns, mid) if due == ts_ns and not np.isnan(mid) else before
+                if due <= ts_ns and at >= fill_ns and not np.isnan(later):
+                    cost = side * (price - later)
+                    self._one("mm_fill_slippage_bps", labels).observe(cost / price * 1e4)
+                    self._signed("mm_fill_slippage_cost_total", labels, cost * qty)
+                    self._one("mm_fill_slippage_notional_total", labels).inc(price * qty)
+            self._waiting[labels] = [fill for fill in waiting if fill[0] + _SLIPPAGE_NS > ts_ns]
+        if not np.isnan(mid):
+            self._last_mid[labels] = ts_ns, mid
 
     def _mark(self, labels: tuple[str, str], mid: float) -> None:
         """Count the change of equity since the last tick that had a mid."""
