@@ -185,9 +185,10 @@ def unconfirmed(ws: Path) -> list[str]:
 def write_readiness(ws: Path, readiness: Readiness) -> list[Path]:
     """Write ``readiness.json`` and ``FINISH_LINE_REPORT.md``; returns both paths."""
     from mmlib.reports.finish_line import finish_line
+    from mmlib.reports.render import write
 
     text = finish_line(readiness.rows, readiness.to_dict())
-    return [write_json(ws / JSON_PATH, readiness.to_dict()), write_atomic(ws / REPORT_PATH, text)]
+    return [write_json(ws / JSON_PATH, readiness.to_dict()), write(ws / REPORT_PATH, text)]
 
 
 def _row(ws: Path, step: Step, record: StepRecord | None) -> Row:

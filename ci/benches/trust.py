@@ -1,0 +1,211 @@
+"""Trust: nothing wrong in silence. The attack list, flipped bits in every kind of cached file, the cases and the README.
+
+    ci/bench trust [--flips N] [--skip-tests]
+
+Every attack of ``tests/attacks.py`` is run and judged; the flips change one bit of one file of a filled cache and compare the
+result with the one without a cache; the cases of ``../shared/cases`` and the README's commands are run by their tests. Takes
+about ten minutes on two cores; progress is on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from report import at_most, bar, finish, machine  # noqa: E402
+
+FLIPS = 40  # of every kind of file
+
+
+def said(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def attacked(home: Path) -> tuple[int, dict[str, int], dict[str, list[str]]]:
+    """How many attacks, how often each fault, and which attack brought it to light."""
+    from tests import attacks
+
+    found: dict[str, list[str]] = {}
+    todo = attacks.attacks()
+    for k, attack in enumerate(todo):
+        found[attack.name] = attacks.run(attack, home / str(k))
+        if (k + 1) % 50 == 0:
+            said(f"attacks: {k + 1} of {len(todo)}")
+    return len(todo), attacks.tally(found), {name: faults for name, faults in found.items() if faults}
+
+
+def digest(*parts: Any) -> str:
+    """What a result comes to, to the last bit."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part.to_csv().encode() if hasattr(part, "to_csv") else repr(part).encode())
+    return total.hexdigest()
+
+
+def feeds_result(feeds: Path, cache: Path | None) -> str:
+    """Ticks, fills, and the intervals of a dataset."""
+    from mmlib.feeds.reader import read_feeds
+    from mmlib.metrics.dataset import build_dataset
+
+    frames = [read_feeds(feeds, kind, cache_dir=cache).frame for kind in ("ticks", "fills")]
+    made = build_dataset(feeds, cache_dir=cache)
+    return digest(*frames, made.intervals, sorted(made.summary.items()))
+
+
+def recording_result(path: Path) -> str:
+    """Every row of a recording."""
+    from mmlib.market import cache as market_cache
+    from mmlib.market.formats import read_any
+    from mmlib.market.recorded import ReaderOptions
+    from mmlib.market.source import FeedLatency
+
+    found = read_any(path, ReaderOptions("BTCUSDT", 0, None, FeedLatency(5.0, 0.5, 0.0), None))
+    for writing in list(market_cache._WRITING.values()):
+        writing.exception()  # what is kept is written aside
+    return digest(found.events.tobytes(), found.instrument, found.refresh_ms.tobytes())
+
+
+def flipped(
+    what: str, wanted: str, result: Callable[[], str], cache: Path, flips: int
+) -> dict[str, dict[str, int]]:
+    """Kind of cached file -> how many flips, and after how many the result was as without a cache.
+
+    Args:
+        what: is cached. wanted: the result without a cache. result: works it out with one, which lies in ``cache``.
+        flips: in each kind.
+    """
+    assert result() == wanted and result() == wanted, "the cache is wrong before it is damaged"
+    kinds: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(cache.rglob("*")):
+        if (
+            path.is_file()
+            and path.stat().st_size
+            and "numba" not in str(path)
+            and not path.name.startswith(".")
+        ):
+            kinds[f"{what}: *{path.suffix}"].append(path)
+    rng, out = random.Random(7), {}
+    whole = cache.with_name(f"{cache.name}.whole")
+    shutil.copytree(cache, whole)
+    for kind, paths in kinds.items():
+        equal = 0
+        for k in range(flips):
+            shutil.rmtree(cache)
+            shutil.copytree(whole, cache)  # times of change and all
+            _flip(rng.choice(paths), rng)
+            try:
+                equal += result() == wanted
+            except Exception as exc:  # a result that does not come is not equal
+                said(f"{kind}: flip {k}: {type(exc).__name__}: {exc}")
+        out[kind] = {"flips": flips, "equal": equal}
+        said(f"{kind}: {equal} of {flips} flips give the same result")
+    return out
+
+
+def _flip(path: Path, rng: random.Random) -> None:
+    """Change one bit; size and time of change stay."""
+    from mmlib import intact
+
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    place = rng.randrange(len(data) * 8)
+    data[place // 8] ^= 1 << (place % 8)
+    path.write_bytes(data)
+    intact._whole.cache_clear()  # a process reads a file once; the next one finds the bit
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def tests(files: list[Path]) -> dict[str, int]:
+    """Outcomes of test files, counted."""
+    own = ROOT / ".venv" / "bin" / "python"
+    python = str(own if own.is_file() else sys.executable)
+    words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|error)", last)}
+    if done.returncode:
+        said(done.stdout[-3000:] + done.stderr[-1000:])
+        found.setdefault("failed", 0)
+        found["failed"] = max(found["failed"], 1)
+    said(f"{' '.join(path.name for path in files)}: {last}")
+    return {word: found.get(word, 0) for word in ("passed", "failed", "skipped", "error")}
+
+
+def of_cases() -> list[Path]:
+    """Test files that read the shared cases."""
+    return [
+        path
+        for path in sorted((ROOT / "tests").glob("test_*.py"))
+        if re.search(r"shared_cases|[\"'/]cases\b", path.read_text())
+    ]
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument(
+        "--flips", type=int, default=FLIPS, help="bits flipped in every kind of cached file [%(default)s]"
+    )
+    asked.add_argument(
+        "--skip-tests", action="store_true", help="leave out the cases and the README, which their tests run"
+    )
+    args = asked.parse_args()
+    with tempfile.TemporaryDirectory(prefix="trust-") as place:
+        home = Path(place)
+        os.environ["FINISHLINE_CACHE"] = str(home / "cache")
+        n, faults, found = attacked(home / "attacks")
+        flips = all_flips(home, args.flips)
+    bars = [
+        bar("attacks", n, 150),
+        *(at_most(f"attacks that show a {name}", value, 0) for name, value in faults.items()),
+    ]
+    bars += [
+        bar(f"flips with the same result, {kind}", one["equal"], one["flips"]) for kind, one in flips.items()
+    ]
+    result: dict[str, Any] = {"attacks": n, "faults": faults, "found": found, "flips": flips}
+    if not args.skip_tests:
+        for name, files in (("cases", of_cases()), ("readme", [ROOT / "tests" / "test_readme_commands.py"])):
+            result[name] = tests(files)
+            bars.append(at_most(f"{name}: failed", result[name]["failed"] + result[name]["error"], 0))
+            bars.append(bar(f"{name}: passed", result[name]["passed"], 1))
+    return finish(
+        {"bench": "trust", "machine": machine("numpy", "pandas", "pyarrow"), **result, "bars": bars}
+    )
+
+
+def all_flips(home: Path, flips: int) -> dict[str, dict[str, int]]:
+    """Flips in what reading feeds keeps, and in what reading a recording keeps."""
+    from mmlib.feeds.writer import FeedWriter
+    from mmlib.market import cache as market_cache
+    from tests.make_feeds import fills, ticks
+    from tests.test_readme_commands import made_up
+
+    feeds = home / "feeds"
+    with FeedWriter(feeds, "BTCUSDT") as writer:
+        writer.ticks(ticks(600, seed=5))
+        writer.fills(fills(60, seed=6))
+    kept = home / "kept"
+    found = flipped("feeds", feeds_result(feeds, None), lambda: feeds_result(feeds, kept), kept, flips)
+    market_cache.WORTH_BYTES = 0  # a short recording is kept as well
+    recording, decoded = home / "rec.txt", home / "decoded"
+    recording.write_bytes(made_up())
+    os.environ["FINISHLINE_CACHE"] = "/proc/nowhere"
+    wanted = recording_result(recording)
+    os.environ["FINISHLINE_CACHE"] = str(decoded)
+    return found | flipped("recordings", wanted, lambda: recording_result(recording), decoded, flips)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
