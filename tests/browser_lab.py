@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mmlib.engine.orphan import die_with_parent
+
 PATIENCE_MS = 300_000
 """An event is waited for at most so long: a limit for a machine ten times slower, reached only where something is broken."""
 
@@ -54,7 +56,12 @@ def lab(workspace: Path, log: Path) -> Iterator[str]:
     with (
         log.open("w") as said,
         subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True
+            words,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         ) as server,
     ):
         try:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmlib._io import UserError, read_json, write_atomic, write_json
+from mmlib._io import UserError, read_json, write_json
 from mmlib.baseline.lock import LINK, LOCKED_FILE
 from mmlib.dtypes import Grade, Status
 from mmlib.seal import EDIT_EVIDENT, strength
