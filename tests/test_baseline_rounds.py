@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from mmlib.baseline import candidate, repeat, trend
 from mmlib.baseline.budgets import NAMES, write_budgets
 from mmlib.baseline.build import BUILDS, Build, keep_build, kept_build, source_sha256, this_build
 from mmlib.baseline.lock import HISTORY, Circumstances, flags_since, lock, lock_history, obstacle
+from mmlib.baseline.repeat import compute_ms
+from mmlib.baseline.rounds import NAMES as MEASURED
 from mmlib.baseline.rounds import Side, measure_rounds
-from mmlib.baseline.validate import compare
+from mmlib.baseline.validate import _whole, compare
 from mmlib.config.models import Config
 from mmlib.core.histogram import Histogram
-from mmlib.dtypes import Status
+from mmlib.dtypes import TICK, Status
 from mmlib.feeds.sidecar import write_sidecar
+from mmlib.gates.regression import evaluate_regression, ratio_limit
 from mmlib.gates.share import evaluate_share, share
 from mmlib.gates.spec import load_gates
 from mmlib.inference.rounds import apart_ratio, paired_ratio, signed_rank_cut, walsh_averages
@@ -339,3 +343,46 @@ def test_measurements_are_remembered_by_host(ws: Path) -> None:
     assert emit["segment"].tolist() == [0] * 6 + [1] * 6
     assert emit["change_pct"].iloc[-1] == pytest.approx(10.0, abs=0.3)
     assert trend.trend(ws, {"cpu": "another"}).empty
+
+
+def test_the_measured_part_of_a_tick_is_its_stages_without_the_modelled_refresh() -> None:
+    rows = np.zeros(3, TICK)
+    rows["tick_total_ms"], rows["fetch_md_ms"] = 40.0, 39.0
+    rows["spread_ms"], rows["guards_ms"], rows["inventory_ms"] = 0.5, [0.25, 0.25, np.nan], 0.125
+    rows["queue_aware_ms"] = rows["emit_ms"] = np.nan
+    rows["spread_ms"][2] = rows["inventory_ms"][2] = np.nan
+    np.testing.assert_array_equal(compute_ms(rows), [0.875, 0.875, np.nan])
+
+
+def test_more_compute_fails_the_tick_gate_though_the_modelled_total_hides_it() -> None:
+    """The whole tick is a modelled refresh that never varies; half as much compute again must still fail."""
+    rng = np.random.default_rng(0)
+
+    def side(factor: float) -> Side:
+        runs = {name: tuple(np.full(20, 35.0)) for name in MEASURED}
+        runs["compute"] = tuple(2e-3 * factor * np.exp(rng.normal(0, 0.01, 20)))
+        return Side("b", runs, {name: Histogram() for name in MEASURED}, 1000, 900, 0, 1.0)
+
+    gate = load_gates(ROOT).get("ci.tick_p95")
+    for factor, status in ((1.0, Status.PASS), (1.5, Status.FAIL), (1.15, Status.FAIL)):
+        sides = side(1.0), side(factor)
+        names = _whole(sides)
+        assert names == ("tick_total", "compute")
+        found = {
+            name: paired_ratio(sides[0].runs[name], sides[1].runs[name], limit=ratio_limit(gate), alpha=0.001)
+            for name in names
+        }
+        assert evaluate_regression(gate, found).status is status
+    old = replace(side(1.0), runs={**side(1.0).runs, "compute": (float("nan"),) * 20})
+    assert _whole((old, side(1.0))) == ("tick_total",), "a build locked before compute was stated"
+
+
+def test_runs_that_would_take_more_than_ten_minutes_are_not_asked_for() -> None:
+    rng = np.random.default_rng(3)
+    base, cand = (np.exp(rng.normal(0.0, 0.05, 12)) for _ in range(2))
+    free = paired_ratio(base, 1.028 * cand, limit=1.03, alpha=0.01)
+    assert free.needed_runs is not None
+    bounded = paired_ratio(base, 1.028 * cand, limit=1.03, alpha=0.01, most_runs=free.needed_runs - 1)
+    assert bounded.status is Status.INCONCLUSIVE
+    assert bounded.needed_runs is None
+    assert "this machine cannot decide it" in bounded.reason

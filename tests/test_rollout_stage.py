@@ -260,3 +260,9 @@ def test_the_bound_that_decides_stands_below_the_line_it_replaces(book: GateBook
     bound = lines[lines["gate"] == names[1]].set_index("ts")["value"]
     assert bound[START + pd.Timedelta(hours=29)] == found.slippage["lower"].iloc[28]
     assert np.isnan(bound[START + pd.Timedelta(hours=2)])
+
+
+def test_hours_too_few_to_bound_harm_are_no_pass(book: GateBook) -> None:
+    verdict = judge(book, money(np.full(8, 0.5)), hours=8)
+    assert by_id(verdict)["ab.safety.slippage"] is Status.INCONCLUSIVE
+    assert by_id(judge(book, money(np.full(30, 0.5))))["ab.safety.slippage"] is Status.PASS

@@ -27,7 +27,10 @@ from mmlib.core.histogram import Histogram
 from mmlib.dtypes import STAGES
 from mmlib.engine.window import Window, cut_window, market_source, replay_window
 
-NAMES = (*STAGES, "tick_total")
+COMPUTE = "compute"
+NAMES = (*STAGES, "tick_total", COMPUTE)
+"""Stages, the whole tick, and what of it was measured: in a replay the market data's refresh is modelled, the rest is not."""
+_MEASURED = tuple(name for name in STAGES if name != "fetch_md")
 MAX_WINDOW_S = 900.0
 """Market that a pass covers at most [s]; a longer session is measured on its beginning."""
 READY = "ready"
@@ -56,7 +59,9 @@ def measure(
         if number == 0:  # the first one pays for loading the kernels and touching the memory
             continue
         rows = np.concatenate(ticks)
-        parts = {name: Histogram(np.ascontiguousarray(rows[f"{name}_ms"])) for name in NAMES}
+        durations = {name: np.ascontiguousarray(rows[f"{name}_ms"]) for name in NAMES if name != COMPUTE}
+        durations[COMPUTE] = compute_ms(rows)
+        parts = {name: Histogram(values) for name, values in durations.items()}
         found.append({name: part.p(95) if part.n else None for name, part in parts.items()})
         whole = {name: whole[name] + part for name, part in parts.items()}
         counts += [len(rows), int(rows["cache_hit"].sum()), int(rows["deadline_miss"].sum())]
@@ -68,6 +73,13 @@ def measure(
         "n_hits": n_hits,
         "n_misses": n_misses,
     }
+
+
+def compute_ms(rows: np.ndarray) -> np.ndarray:
+    """Measured part of each of TICK[n] ticks [ms], ``float64[n]``; NaN where no stage of it ran."""
+    parts = np.stack([rows[f"{name}_ms"] for name in _MEASURED])
+    ran = np.isfinite(parts)
+    return np.where(ran.any(axis=0), np.where(ran, parts, 0.0).sum(axis=0), np.nan)
 
 
 def _window(spec: Mapping[str, Any], symbol: str, config: Config) -> Window:

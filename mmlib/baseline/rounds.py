@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ class Side:
     """What the runs of one build came to.
 
     ``runs`` holds stage -> p95 of each run [ms]: that of its least disturbed pass, since what else runs on a host adds to a
-    duration and never takes from it; NaN where the stage has no values. ``histograms`` count every tick of every pass.
+    duration and never takes from it; NaN where the stage has no values. ``histograms`` count every tick of every pass;
+    ``seconds_a_run`` is what a run took.
     """
 
     build_sha256: str
@@ -44,6 +46,7 @@ class Side:
     n_ticks: int
     n_hits: int
     n_misses: int
+    seconds_a_run: float = 0.0
 
     @property
     def n_runs(self) -> int:
@@ -59,16 +62,18 @@ class _Tally:
 
     def add(self, run: Mapping[str, Any]) -> None:
         for name in NAMES:
-            values = [one[name] for one in run["passes"] if one[name] is not None]
+            values = [one[name] for one in run["passes"] if one.get(name) is not None]
             self.runs[name].append(min(values, default=float("nan")))
-            self.histograms[name] = self.histograms[name] + Histogram.from_dict(run["histograms"][name])
+            if name in run["histograms"]:  # a build locked before it was measured states no compute
+                self.histograms[name] = self.histograms[name] + Histogram.from_dict(run["histograms"][name])
         self.counts = [
             a + run[key] for a, key in zip(self.counts, ("n_ticks", "n_hits", "n_misses"), strict=True)
         ]
 
-    def side(self, build: Build) -> Side:
+    def side(self, build: Build, seconds_a_run: float) -> Side:
         runs = {name: tuple(values) for name, values in self.runs.items()}
-        return Side(build.sha256, runs, self.histograms, *self.counts)
+        n_ticks, n_hits, n_misses = self.counts
+        return Side(build.sha256, runs, self.histograms, n_ticks, n_hits, n_misses, seconds_a_run)
 
 
 def measure_rounds(
@@ -105,12 +110,14 @@ def measure_rounds(
             bench.wait()
         for bench in benches:
             bench.run()
+        began = time.monotonic()
         for number in range(rounds):
             for which in (int(first[number]), 1 - int(first[number])):
                 tallies[which].add(benches[which].run())
             if progress is not None:
                 progress(number + 1, rounds)
-    return tallies[0].side(baseline), tallies[1].side(candidate)
+        taken = (time.monotonic() - began) / max(2 * rounds, 1)
+    return tallies[0].side(baseline, taken), tallies[1].side(candidate, taken)
 
 
 class _Bench:

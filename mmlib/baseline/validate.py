@@ -11,9 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmlib.baseline.budgets import BUDGETS_FILE, NAMES, TOTAL, Budgets, read_budgets
 from mmlib.baseline.fingerprint import differences
 from mmlib.baseline.lock import Lock, read_lock
+from mmlib.baseline.repeat import COMPUTE
 from mmlib.baseline.rounds import Side
 from mmlib.dtypes import STAGES, Status
 from mmlib.gates.evaluate import Measurement
@@ -33,6 +36,8 @@ ALPHA = 0.01
 """How often an unchanged build may fail at all; shared out over the stages and the whole tick."""
 CLOCK_STEP_MS = 1e-6
 """Clocks count whole nanoseconds."""
+BEARABLE_S = 600.0
+"""How long a machine may be asked to go on measuring; where more runs would be needed it cannot decide."""
 MIN_SPAN_S = 4 * 3600.0
 """Stretches of one run see what changes within it; less than this sees too little to compare it with a run of another day."""
 
@@ -111,7 +116,7 @@ def compare(
     for gate in gates:
         if gate.kind != "regression":
             continue
-        names = STAGES if gate.metric == "stage_p95_regression_pct" else (TOTAL,)
+        names = STAGES if gate.metric == "stage_p95_regression_pct" else _whole(sides)
         found = {name: _ratio(gate, name, baseline, candidate, sides) for name in names}
         if gate.id in (STAGE_GATE, TICK_GATE):
             ratios |= found
@@ -122,6 +127,12 @@ def compare(
     by_id = {r.id: _comparable(book.get(r.id), r, differing, same) for r in results}
     ordered = tuple(by_id[g.id] for g in gates if g.id in by_id)
     return Comparison(locked, candidate, ordered, ratios, tuple(differing), same, sides)
+
+
+def _whole(sides: tuple[Side, Side] | None) -> tuple[str, ...]:
+    """What the tick gate judges: the whole tick, and in its own right what of it is measured, where both builds state it."""
+    stated = sides is not None and all(np.isfinite(side.runs.get(COMPUTE, (np.nan,))).all() for side in sides)
+    return (TOTAL, COMPUTE) if stated else (TOTAL,)
 
 
 def gates_active(results: Iterable[GateResult], book: GateBook) -> Measurement:
@@ -146,7 +157,9 @@ def _ratio(
     if sides is not None:
         ticks = sides[0].histograms[name].n, sides[1].histograms[name].n
         runs = sides[0].runs[name], sides[1].runs[name]
-        return paired_ratio(*runs, ticks=ticks, **rule)
+        taken = sides[1].seconds_a_run
+        most = max(int(BEARABLE_S / (2.0 * taken)), 1) if taken > 0.0 else None
+        return paired_ratio(*runs, ticks=ticks, most_runs=most, **rule)
     ticks = baseline.histograms[name].n, candidate.histograms[name].n
     parts = [[_p95(block.p95_ms[name]) for block in one.blocks] for one in (baseline, candidate)]
     short = min(baseline.span_s, candidate.span_s) < MIN_SPAN_S

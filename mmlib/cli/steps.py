@@ -75,6 +75,7 @@ def _aa(args: argparse.Namespace) -> int:
         options=_options(args, {"ab": only_given(duration_hours=args.duration_hours)}),
         runs=args.runs,
         stages=args.stages,
+        rollout=args.rollout,
         command=args.command,
     )
     show(args, done.to_dict(), done.text())

@@ -35,6 +35,7 @@ def paired_ratio(
     floor_ms: float = 0.0,
     step_ms: float = 0.0,
     ticks: tuple[int, int] = (0, 0),
+    most_runs: int | None = None,
 ) -> RatioResult:
     """Judge candidate over baseline from rounds of one run each, by signed ranks.
 
@@ -45,6 +46,7 @@ def paired_ratio(
         floor_ms: below it both sides count as this.
         step_ms: step of the clock; what a rounding of both sides can hide widens the interval.
         ticks: values behind each side, for the record.
+        most_runs: more than this the machine does not make in a reasonable time; None sets no end.
 
     Raises:
         ValueError: lengths differ, ``limit`` not positive, ``alpha`` not in (0, 0.5).
@@ -64,7 +66,9 @@ def paired_ratio(
         reason = f"{n} rounds; at least {fewest} are needed at error {alpha:.3g}"
         return _undecided(reason, limit, ticks, n, centre, fewest)
     bounds = float(walsh[cut - 1]), float(walsh[-cut])
-    return _judged(centre, bounds, _rounding(base, cand, step_ms), limit, ticks, n, "paired rounds")
+    return _judged(
+        centre, bounds, _rounding(base, cand, step_ms), limit, ticks, n, "paired rounds", most_runs
+    )
 
 
 def apart_ratio(
@@ -165,6 +169,7 @@ def _judged(
     ticks: tuple[int, int],
     n: int,
     design: str,
+    most_runs: int | None = None,
 ) -> RatioResult:
     ratio, lower, upper = (
         math.exp(value)
@@ -175,9 +180,18 @@ def _judged(
     more = None
     if status is Status.INCONCLUSIVE:
         more = _more(centre, bounds, hidden, math.log(limit), n)
-        text += (
-            f"; about {more} runs would decide" if more else "; no number of runs would decide at this ratio"
-        )
+        if more and most_runs is not None and more > most_runs:
+            text += (
+                f"; this machine cannot decide it: about {more} runs would, ten minutes make {most_runs}; a quieter machine, "
+                "or a longer market a pass, could"
+            )
+            more = None
+        else:
+            text += (
+                f"; about {more} runs would decide"
+                if more
+                else "; no number of runs would decide at this ratio"
+            )
     point = Status.FAIL if ratio > limit else Status.PASS
     per_run = ticks[1] / n if n else 0.0
     needed = math.ceil(more * per_run) if more and per_run else None

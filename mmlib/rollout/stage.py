@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from mmlib.dtypes import Status
@@ -107,6 +108,14 @@ def _safety(
         if gate.metric in experiment.harm and result.value is not None:
             note = "value is the lower bound of B - A at the rollout's error budget; the literal rule stands beside"
             result = replace(result, reason="; ".join(p for p in (result.reason, note) if p))
+        unbounded = (
+            gate.metric in experiment.harm and not np.isfinite(experiment.harm[gate.metric]["lower"]).any()
+        )
+        if unbounded and result.status is Status.PASS:
+            why = "so few hours bound nothing: harm of any size could not have been found"
+            result = make(
+                gate, Status.INCONCLUSIVE, n=result.n, window=result.window, reason=why, evidence=evidence
+            )
         results.append(result)
     return results
 

@@ -17,6 +17,8 @@ from mmlib.workflow.steps import get_step
 
 MOST = {"rollback": 6.0, "promotion": 5.0, "promotion at any look": 5.0}
 """Most that a statistical rule may err over drawn stages [%]."""
+MOST_OF_A_ROLLOUT = 5.0
+"""The same over whole rollouts, all stages together [%]; what chance alone can show above it is no failure."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,11 @@ class AaDone:
 
     @property
     def returncode(self) -> int:
-        """1 when a statistical rule erred more often over drawn stages than it may."""
+        """1 when a statistical rule erred more often over drawn stages or rollouts than it may."""
         own = self.rates[(self.rates["rule"] == "statistical") & self.rates["data"].str.startswith("drawn")]
         over = [row["rate_pct"] > MOST[row["decision"]] for row in own.to_dict("records")]
+        whole = self.rates[self.rates["data"].str.startswith("rollout")]
+        over += (whole["lower_pct"] > MOST_OF_A_ROLLOUT).tolist()
         return GATE if any(over) else OK
 
     def text(self) -> str:
@@ -65,11 +69,13 @@ def measure_errors(
     runs: int,
     stages: int,
     schedules: int = 8,
+    rollout: bool = False,
     command: Sequence[str] = (),
 ) -> AaDone:
     """Draw stages, replay the control ``runs`` times, and judge all of it with the workspace's gates.
 
-    Each run is judged as twins, and as a switchback under ``schedules`` labellings of its hours.
+    Each run is judged as twins, and as a switchback under ``schedules`` labellings of its hours. ``rollout`` adds whole
+    rollouts of every listed noise (``rollout.rollouts``), as many as ``stages``.
 
     Raises:
         UserError: bad input, a desk's own feeds as the source (they hold no second control), fewer than two runs.
@@ -79,7 +85,7 @@ def measure_errors(
     from mmlib.gates.spec import load_gates
     from mmlib.reports import ab as reports
     from mmlib.reports.render import Provenance, write
-    from mmlib.rollout import aa, aa_replays
+    from mmlib.rollout import aa, aa_replays, rollouts
     from mmlib.workflow.params import check_parameters
     from mmlib.workflow.record import SOAK_OVERRIDES
     from mmlib.workflow.times import now_iso, stamp_of
@@ -107,6 +113,8 @@ def measure_errors(
     )
     gates = {gate.id: gate for gate in book.step("ab_10")}
     tables.insert(0, aa.drawn(gates, stages=stages, seed=checked.seed))
+    if rollout:
+        tables.insert(1, rollouts.rollout_table(gates, rollouts=stages, seed=checked.seed))
     facts = {"hours": 24, "stages": stages, "seed": checked.seed, "source": checked.source, "runs": runs}
     kept = aa.keep(ws, book, tables, facts | {"measured": started})
     rates = pd.concat(tables, ignore_index=True)

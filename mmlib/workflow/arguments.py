@@ -169,7 +169,8 @@ def _add_steps(verbs: Any) -> None:
         verbs,
         "ab",
         "run one A/B rollout stage, or measure how often its rules err",
-        "finishline ab --rollout-pct 10 --duration-hours 24\n  finishline ab --aa --profile demo",
+        "finishline ab --rollout-pct 10 --duration-hours 24\n  finishline ab --aa --profile demo\n  "
+        "finishline ab --aa --rollout --stages 300",
     )
     which = ab.add_mutually_exclusive_group(required=True)
     which.add_argument("--rollout-pct", type=int, metavar="PCT", help="10, 50 or 100")
@@ -185,6 +186,11 @@ def _add_steps(verbs: Any) -> None:
         "--stages", type=int, default=1000, metavar="N", help="with --aa: drawn stages (default: 1000)"
     )
     add_bot(ab, arms=True)
+    ab.add_argument(
+        "--rollout",
+        action="store_true",
+        help="with --aa: also whole rollouts, 3 x 24 h and 3 x 72 h, drawn with fifteen kinds of noise",
+    )
     ab.add_argument("--duration-hours", type=float, metavar="H", help="length [h]")
     ab.add_argument(
         "--treatment",
