@@ -35,6 +35,8 @@ PARSED = {
     "finishline alerts --check": "promtool, which may be absent; tests/test_ops_alerts.py",
     "finishline lab": "a server that does not end; tests/test_workflow_lab.py",
     "finishline loopback": "a server that does not end; tests/test_market_live_faults.py",
+    "finishline warm": "a minute where nothing is compiled; tests/test_kernel_warming.py",
+    "bash ci/wheel": "an environment of its own; ci/bench coldstart",
     "bash ci/demo": "runs in ci/test by itself",
     "bash ci/test": "is what runs this",
 }  # fmt: skip

@@ -198,6 +198,21 @@ def _doctor(args: argparse.Namespace) -> int:
     return 2 if any(check.ok is False for check in checks) else 0
 
 
+def _warm(args: argparse.Namespace) -> int:
+    from mmlib.workflow import warming
+    from mmlib.workflow.warm_arguments import DEMO, FAMILIES
+
+    known = {"demo": DEMO} | {name: (name,) for name in FAMILIES}
+    for name in args.family:
+        if name not in known:
+            raise UserError(f"warm: {name}: no such family of kernels; expected {', '.join(known)}")
+    wanted = {name for asked in args.family for name in known[asked]} or set(FAMILIES)
+    with warming.Shown() as shown:
+        done = warming.warm([name for name in FAMILIES if name in wanted], shown, check=args.check)
+    show(args, done.to_dict(), done.text())
+    return 1 if done.missing else 0
+
+
 HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "calibrate": _calibrate,
     "rollback": _rollback,
@@ -215,4 +230,5 @@ HANDLERS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "schedule": _schedule,
     "lab": _lab,
     "doctor": _doctor,
+    "warm": _warm,
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -32,6 +33,13 @@ def jit(function: Callable[..., Any]) -> Any:
     The interpreter's lock is released while a kernel runs, so that a thread can read ahead meanwhile.
     """
     return _kernel(function)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written: for numba another type than an array that can, so a caller passes always the same."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @intrinsic

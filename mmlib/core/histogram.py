@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmlib.core._jit import item, jit, jit_within
+from mmlib.core._jit import item, jit, jit_within, read_only
 
 MIN_MS = 1e-6  # below: the zero bucket
 MAX_MS = 1e6  # above: counted in the last bucket (saturation)
@@ -171,7 +171,7 @@ class Histogram:
         """Count an array of milliseconds; returns how many of them were rejected (see class)."""
         raw = values_ms if isinstance(values_ms, np.ndarray) else list(values_ms)
         array = np.ascontiguousarray(raw, dtype=np.float64).ravel()
-        rejected = int(add(array, self.counts))
+        rejected = int(add(read_only(array), self.counts))
         self.rejected += rejected
         return rejected
 

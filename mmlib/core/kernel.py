@@ -12,7 +12,8 @@ beside ``int64``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 from numba import types
 from numba.core import sigutils, typing
@@ -22,6 +23,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.event import trigger_event
 from numba.core.registry import CPUDispatcher
 
+from mmlib.core import compiling
 from mmlib.core.kernelcache import KernelCache
 
 
@@ -61,12 +63,20 @@ class _Part(JITCodeLibrary):
 
 
 class Kernel(CPUDispatcher):
-    """A function that numba compiles at its first call with arguments of new types, or finds compiled."""
+    """A function that numba compiles at its first call with arguments of new types, or finds compiled.
+
+    Attributes:
+        made: every kernel of this process.
+        parts: what is known of it where kernels call it, by types of arguments.
+    """
+
+    made: ClassVar[WeakSet[Kernel]] = WeakSet()
 
     def __init__(self, py_func: Callable[..., Any], locals: Any = None, targetoptions: Any = None) -> None:
         super().__init__(py_func, locals, targetoptions)
         self._cache = KernelCache(py_func)
         self.parts: dict[tuple[Any, ...], Any] = {}
+        Kernel.made.add(self)
 
     def compile(self, sig: Any) -> Any:
         """Entry point for a call by Python; no two processes compile the same at once."""
@@ -125,11 +135,12 @@ class Kernel(CPUDispatcher):
         flags.no_compile = library is _Part
         code = library(self.targetctx.codegen(), f"{self.py_func.__module__}.{self.py_func.__qualname__}")
         code.enable_object_caching()
+        compiling.tell(code.name, done=False)
         with (
             trigger_event("numba:compile", data={"dispatcher": self, "args": args, "return_type": None}),
             self._compiling_counter,
         ):
-            return compile_extra(
+            made = compile_extra(
                 self.typingctx,
                 self.targetctx,
                 self.py_func,
@@ -139,3 +150,5 @@ class Kernel(CPUDispatcher):
                 locals=self.locals,
                 library=code,
             )
+        compiling.tell(code.name, done=True)
+        return made

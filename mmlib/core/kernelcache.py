@@ -26,23 +26,48 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite
+import llvmlite.binding
 import numba
 import numpy as np
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from mmlib.core.kernelhome import kernel_directory
+from mmlib.core.kernelhome import DIRECTORY
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SUFFIX = ".kernel"
-
-
-DIRECTORY = os.environ.get("NUMBA_CACHE_DIR") or kernel_directory()
-"""That of this process; as it was when the first kernel was made, whatever becomes of the environment since."""
 _BUILT_BY = f"{numba.__version__} {llvmlite.__version__} {np.__version__} {sys.version_info[:2]}"
 _BUILT_BY += f" bounds {int(numba.config.BOUNDSCHECK or 0)} opt {numba.config.OPT}"
+
+
+SHIPPED = Path(__file__).resolve().parents[1] / "_kernels"
+"""Kernels that a wheel brings along; read, never written."""
+SHIPPED_FOR = ("x86-64-v3", "")
+"""Processor and further features that they are compiled for, as numba names them."""
+_V3 = (
+    "avx",
+    "avx2",
+    "bmi",
+    "bmi2",
+    "cx16",
+    "f16c",
+    "fma",
+    "lzcnt",
+    "movbe",
+    "popcnt",
+    "sahf",
+    "sse4.2",
+    "xsave",
+)
+
+
+@cache
+def _runs_shipped() -> bool:
+    """Whether this processor has all that x86-64-v3 asks for, and nobody asked numba for another."""
+    asked = os.environ.get("NUMBA_CPU_NAME") or os.environ.get("NUMBA_CPU_FEATURES")
+    has = llvmlite.binding.get_host_cpu_features()
+    return not asked and all(has.get(name) for name in _V3)
 
 
 def module_files(path: Path) -> dict[str, Path]:
@@ -178,7 +203,9 @@ class KernelCache(_Cache):
 
     def has(self, sig: Any, target_context: Any) -> bool:
         """Whether a specialisation is likely to be kept here."""
-        return self._enabled and self._file(self._key(sig, target_context.codegen())).is_file()
+        key = self._key(sig, target_context.codegen())
+        places = (self._file(key), *(path for path, _ in self._shipped(key)))
+        return self._enabled and any(path.is_file() for path in places)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled specialisation, or None."""
@@ -186,13 +213,11 @@ class KernelCache(_Cache):
         if not self._enabled:
             return None
         key = self._key(sig, target_context.codegen())
-        try:
-            kept_key, payload = pickle.loads(self._file(key).read_bytes())  # noqa: S301  (written by this user)
-        except Exception:  # whatever a damaged file raises
-            return None
-        if kept_key != key:
-            return None
-        return CompileResult._rebuild(target_context, *pickle.loads(payload))  # noqa: S301
+        for path, wanted in ((self._file(key), key), *self._shipped(key)):
+            kept = _read(path)
+            if kept is not None and kept[0] == wanted:
+                return CompileResult._rebuild(target_context, *pickle.loads(kept[1]))  # noqa: S301
+        return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a specialisation; one that numba cannot keep, such as one with a pointer in it, is left out in silence."""
@@ -238,6 +263,13 @@ class KernelCache(_Cache):
         for path in Path(self.cache_path).glob(f"{self._stem}-*{_SUFFIX}"):
             path.unlink(missing_ok=True)
 
+    def _shipped(self, key: tuple[Any, ...]) -> Iterator[tuple[Path, tuple[Any, ...]]]:
+        """Place and key of a specialisation that came with the package, where this processor can run it."""
+        sig, (triple, *_), code = key
+        if SHIPPED.is_dir() and _runs_shipped():
+            other = (sig, (triple, *SHIPPED_FOR), code)
+            yield Path(SHIPPED, Path(self.cache_path).name, self._file(other).name), other
+
     @property
     def _stem(self) -> str:
         return self._function.__qualname__.replace("<", "").replace(">", "")
@@ -251,6 +283,15 @@ class KernelCache(_Cache):
     def _file(self, key: tuple[Any, ...]) -> Path:
         digest = hashlib.sha256(str(key).encode()).hexdigest()[:16]
         return Path(self.cache_path, f"{self._stem}-{digest}{_SUFFIX}")
+
+
+def _read(path: Path) -> tuple[tuple[Any, ...], bytes] | None:
+    """Key and pickled code of a file; None where it is absent or damaged."""
+    try:
+        key, payload = pickle.loads(path.read_bytes())  # noqa: S301  (written by this user, or part of the package)
+    except Exception:  # whatever a damaged file raises
+        return None
+    return key, payload
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -21,3 +21,7 @@ def kernel_directory() -> str:
         if os.access(path, os.W_OK):
             return str(path)
     return ""
+
+
+DIRECTORY = os.environ.get("NUMBA_CACHE_DIR") or kernel_directory()
+"""That of this process; as it was when it was first asked for, whatever becomes of the environment since."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from mmlib.core._jit import read_only
 from mmlib.core.tickbins import NEVER, STAGES, TickBins, add_ticks, finish_bins, new_bins
 from mmlib.feeds.cache import row_groups, verified
 from mmlib.feeds.columns import pairs_of
@@ -189,7 +190,8 @@ def rows_of(batch: pa.RecordBatch, number_of: Callable[[Pair], int]) -> Rows:
 
 def add_rows(rows: Rows, lower_ns: int, upper_ns: int, grid: Grid, bins: TickBins) -> None:
     """Take the rows of ``[lower_ns, upper_ns)``, which lies in the grid."""
-    add_ticks(*rows, lower_ns, upper_ns, grid.start_ns, grid.step_ns, bins)
+    columns = (tuple(map(read_only, one)) if isinstance(one, tuple) else read_only(one) for one in rows)
+    add_ticks(*columns, lower_ns, upper_ns, grid.start_ns, grid.step_ns, bins)
 
 
 def finished(bins: TickBins, pairs: Sequence[Pair], start_ns: int, ends: np.ndarray) -> Partial:

@@ -11,6 +11,7 @@ from mmlib.workflow.live_arguments import add_live_options, add_live_verbs
 from mmlib.workflow.market_arguments import add_calibrate_market
 from mmlib.workflow.replay_arguments import add_replay
 from mmlib.workflow.sweep_arguments import add_sweep
+from mmlib.workflow.warm_arguments import add_warm
 
 _EXIT_CODES = """exit codes:
   0  every gate passed          1  a gate did not pass (FAIL, INCONCLUSIVE, NO_DATA)
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _add_schedule(verbs)
     add_live_verbs(verbs, _verb)
     add_exchange(verbs, _verb)
+    add_warm(verbs, _verb)
     _add_others(verbs)
     return top
 

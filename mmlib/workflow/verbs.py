@@ -82,10 +82,13 @@ def execute(
     Raises:
         UserError: bad input that was found before the first notebook started.
     """
+    from mmlib.workflow import warming
     from mmlib.workflow.sessionprogress import listening
 
     _give_params(ws)
     planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=notebooks)
+    realtime = options is not None and (options.source.startswith("live:") or options.clock == "realtime")
+    warming.ensure(warming.families_of(keys, live=realtime))
     # a second of imports, for which there is time while the notebooks run
     Thread(target=import_module, args=("mmlib.workflow.site",), daemon=True).start()
     with Reporter(len(planned)) as report, listening(report.said):

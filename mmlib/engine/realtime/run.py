@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmlib._io import UserError, sha256_json
+from mmlib.core import compiling
 from mmlib.core.histogram import Histogram
 from mmlib.dtypes import EVENT, FILL, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH, Grade
 from mmlib.engine.finished import Session, sidecar_of
@@ -29,6 +30,7 @@ from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.engine.spec import SessionSpec, SymbolRun
 from mmlib.feeds.sidecar import write_sidecar
 from mmlib.feeds.writer import FeedWriter
+from mmlib.market.live import codes
 from mmlib.market.live.clients import client_of
 from mmlib.market.live.rawlog import RawLog
 from mmlib.market.live.rest import Client, Refused, Rules, check_order_size, instrument_of, read_rules
@@ -118,6 +120,7 @@ class _Runner:
         self._error: BaseException | None = None
         self._ready, self._over = threading.Event(), threading.Event()
         self._asked = False
+        self._compiling = 0
 
     def run(self) -> None:
         """Run to the end; a signal or Ctrl-C asks for a clean one."""
@@ -163,9 +166,16 @@ class _Runner:
                 self._ready.set()
                 if self._asked:
                     self.loop.stop("interrupted")
-                await self.loop.run(client)
+                with compiling.heard(self._compiled):
+                    await self.loop.run(client)
             finally:
                 self.loop.close()
+
+    def _compiled(self, kernel: str, done: bool) -> None:
+        """A kernel that nobody warmed stopped the session for as long as its compilation takes."""
+        if not done and not self._compiling:
+            self.loop.ledger.error("", codes.COMPILED, f"{kernel} was compiled while the session ran")
+        self._compiling += -1 if done else 1  # its callees are told of within
 
     def _rest_error(self, symbol: str, code: str, detail: str) -> None:
         if self._ready.is_set():  # before, whoever asked says it

@@ -11,6 +11,7 @@ GAP = "ERR_SEQUENCE_GAP"
 BAD_FRAME = "ERR_BAD_FRAME"
 SILENT = "ERR_SILENT_FEED"
 NO_BOOK = "ERR_BOOK_INCOMPLETE"
+COMPILED = "ERR_COMPILED_IN_SESSION"
 
 CODES = {
     RATE_LIMIT: "the exchange refused a request for its rate (429, 418)",
@@ -22,5 +23,6 @@ CODES = {
     BAD_FRAME: "a message that is none: no JSON, or numbers that cannot be",
     SILENT: "at a tick, a book older than risk_guards.max_age_ms",
     NO_BOOK: "at a tick, a book without one of its sides",
+    COMPILED: "a kernel was missing and was compiled while the market went on",
 }
 """Code to what it means."""
