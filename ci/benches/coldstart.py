@@ -187,7 +187,7 @@ def loops(place: Path, downloads: Path, rounds: int = 3) -> dict[str, float]:
     program = [
         str(place / "fresh" / ".venv" / "bin" / "python"),
         str(ROOT / "ci/benches/coldstart_loops.py"),
-        "4",
+        "12",
         "4",
     ]
     plain = {"native": {}, "prebuilt": {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}}
