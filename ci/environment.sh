@@ -19,13 +19,21 @@ find_python() {
 # get_tools PYTHON DIRECTORY: uv and the build backend, into DIRECTORY; by the Python's own pip, or one made for the purpose.
 get_tools() {
     local python=$1 tools=$2 lock=ci/requirements-build.lock pip_python
-    local options=(--quiet --disable-pip-version-check --only-binary :all: --require-hashes --target "$tools" -r "$lock")
-    if ! "$python" -m pip install "${options[@]}" 2>/dev/null; then
+    local options=(--no-compile --progress-bar off --disable-pip-version-check --only-binary :all: --require-hashes --target "$tools" -r "$lock")
+    echo "Fetching uv ..." >&2
+    "$python" -m pip install "${options[@]}" 2>/dev/null | fetched || true
+    if [ ! -x "$tools/bin/uv" ]; then # a Python without pip, or a pip that is told not to
         pip_python=$tools/pip/bin/python
-        "$python" -m venv "$tools/pip" && "$pip_python" -m pip install --upgrade "${options[@]}"
+        "$python" -m venv "$tools/pip"
+        "$pip_python" -m pip install --upgrade "${options[@]}" | fetched || true
     fi
     uv=$tools/bin/uv
     settings_of_pip "${pip_python:-$python}"
+    [ -x "$uv" ]
+}
+
+fetched() { # of what pip says, what it fetches
+    grep --line-buffered -E '^ *(Collecting|Downloading|Installing)' >&2
 }
 
 # uv does not read pip's configuration: what pip was told of indexes and certificates is handed on, unless uv was told itself.
@@ -66,10 +74,10 @@ shown_briefly() { # bars on a terminal; elsewhere what is downloaded, not the li
     fi
 }
 
-# install_lock ENVIRONMENT LOCK: by uv, or by pip where there is no uv; every file has a hash of the lock.
+# install_lock ENVIRONMENT LOCK PYTHON: by uv, which the pip of PYTHON fetches, or by pip where there is no uv; every file has a hash of the lock.
 install_lock() {
     local python=$1/bin/python lock=$2 tools=$1/.tools
-    if [ "${FINISHLINE_INSTALLER:-uv}" = uv ] && get_tools "$python" "$tools" &&
+    if [ "${FINISHLINE_INSTALLER:-uv}" = uv ] && get_tools "$3" "$tools" &&
         shown_briefly "$uv" pip install --python "$python" --require-hashes -r "$lock" &&
         PYTHONPATH=$tools "$uv" pip install --quiet --python "$python" --no-deps --no-build-isolation --editable .; then
         rm -rf "$tools"
@@ -95,7 +103,7 @@ make_environment() {
     if [ -z "$smaller" ] || ! is_made "$place" "$smaller"; then
         "$python" -m venv --clear --without-pip "$place"
     fi
-    install_lock "$place" "$lock"
+    install_lock "$place" "$lock" "$python"
     echo "Importing once what the notebooks import, which compiles its bytecode ..." >&2
     "$place/bin/python" ci/first_import.py --reversed &
     "$place/bin/python" ci/first_import.py

@@ -35,4 +35,5 @@ def command(extra: str) -> str:
     """The command that installs an extra beside this package: the locked files in a checkout, else the newest that fit."""
     lock = Path(__file__).resolve().parent.parent / "ci" / "requirements-extras.lock"
     named = f"--require-hashes -r {lock}" if lock.is_file() else f"'mm-finishline[{extra}]'"
-    return f"{sys.executable} -m pip install {named}"
+    pip = "" if find_spec("pip") else f"{sys.executable} -m ensurepip && "
+    return f"{pip}{sys.executable} -m pip install {named}"

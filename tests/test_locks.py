@@ -73,6 +73,8 @@ def test_a_package_that_is_not_there_is_named_with_the_command_that_brings_it(mo
     monkeypatch.setattr("mmlib._extras.find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"live:kraken: needs the package ccxt.*'exchanges'.* -m pip install"):
         need("ccxt", "live:kraken")
-    assert command("exchanges") == (
-        f"{sys.executable} -m pip install --require-hashes -r {ROOT / 'ci/requirements-extras.lock'}"
-    )
+    python = sys.executable
+    wanted = f"{python} -m pip install --require-hashes -r {ROOT / 'ci/requirements-extras.lock'}"
+    assert command("exchanges") == f"{python} -m ensurepip && {wanted}"
+    monkeypatch.setattr("mmlib._extras.find_spec", lambda name: name)
+    assert command("exchanges") == wanted
