@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import pytest
 
 from mmlib._expansion import FREE_BYTES, MOST_RATIO, Bomb, check_expansion
 from mmlib._io import regular
+from mmlib.engine.realtime.status import SUFFIX
 from mmlib.feeds.bounded import Bounded
 from mmlib.feeds.writer import FeedWriter
 from mmlib.market.live.rest import Refused, RestClient
 from mmlib.market.live.venues import VENUES
+from mmlib.workflow.runner import sweep
 from tests import attacks
 from tests.make_feeds import fills, ticks
 
@@ -203,3 +206,46 @@ def test_a_killed_import_leaves_no_half_set_and_the_next_sweeps(tmp_path: Path) 
     assert list(tmp_path.glob(".out.importing-*"))
     assert finishline(*WORDS, "out", cwd=tmp_path).returncode == 0
     assert days(tmp_path / "out") == 19 and not list(tmp_path.glob(".out.importing-*"))
+
+
+PAIRS = (("alerts", "alerts"), ("alerts", "rollback"), ("rollback", "rollback"))
+VERBS = {"alerts": ["alerts"], "rollback": ["rollback", "--reason", "x"]}
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="+".join)
+def test_two_verbs_at_once_in_one_workspace(pair: tuple[str, str], tmp_path: Path) -> None:
+    home = tmp_path / "a desk · 你好"
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    start = [sys.executable, "-m", "mmlib"]
+    both = [
+        subprocess.Popen([*start, *VERBS[verb], "--workspace", str(home)], env=environment(), **pipes)
+        for verb in pair
+    ]
+    said = [one.communicate(timeout=600)[1] for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert not list(home.rglob("*.tmp"))
+
+
+def test_what_a_killed_run_left_of_a_notebook_is_swept(tmp_path: Path) -> None:
+    home = tmp_path / "artifacts" / "runs" / "20250115T000000Z"
+    home.mkdir(parents=True)
+    ours = home / f".01_prep.{os.getpid()}.partial.ipynb"
+    for name in (".01_prep.4194305.partial.ipynb", ".02_shadow.partial.ipynb", ours.name, "01_prep.ipynb"):
+        (home / name).write_text("{}")
+    sweep(tmp_path)
+    assert sorted(path.name for path in home.iterdir()) == [ours.name, "01_prep.ipynb"]
+
+
+@pytest.mark.parametrize("damage", ["symbols", "gates", "connected", "recent_errors"])
+def test_a_damaged_status_is_named_not_fatal(damage: str, tmp_path: Path) -> None:
+    status = {"at_ns": time.time_ns(), "pid": os.getpid(), "exchange": "\x1b]52;c;eA==\x07x", "address": "a"}
+    status |= {"connected": True, "frames": 1, "rss_mb": 1.0, "share": 0.5}
+    status |= {"symbols": {}, "gates": [], "recent_errors": []}
+    path = tmp_path / "artifacts" / f"x{SUFFIX}"
+    path.parent.mkdir()
+    path.write_text(json.dumps(status))
+    said = attacks.call(["watch", "--once", "--workspace", str(tmp_path)], tmp_path)
+    assert said.code == 0 and "\x1b]" not in said.out
+    path.write_text(json.dumps(status | {damage: 7} if damage != "connected" else {**status, "frames": "x"}))
+    said = attacks.call(["watch", "--once", "--workspace", str(tmp_path)], tmp_path)
+    assert said.code == 2 and path.name in said.err and "expected" in said.err
