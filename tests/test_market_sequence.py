@@ -288,3 +288,20 @@ def test_times_in_any_other_unit_are_refused_with_the_reason(tmp_path: Path, uni
     stream = SymbolStream(VENUES["binanceusdm"], COIN, 10 * MS)
     with pytest.raises(BadFrame, match="milliseconds and in microseconds"):
         stream.take(orjson.loads(orjson.dumps(messages[0])), (T0_MS + 300) * MS)
+
+
+@pytest.mark.parametrize("place", [0, 3, 8])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_snapshot_of_no_symbol_is_nobodys_in_a_file_of_several(
+    tmp_path: Path, place: int, named: bool
+) -> None:
+    """Wherever it stands, before the first message of another symbol as well."""
+    server = Server(True).play(random.Random(8), 12)
+    theirs = {"lastUpdateId": 2**40, "T": T0_MS, "bids": [["900", "1"]], "asks": [["901", "1"]]}
+    theirs |= {"s": "XYZUSDT"} if named else {}
+    other = TRADE | {"s": "XYZUSDT"}
+    messages = [*server.diffs[:place], theirs, *server.diffs[place:], TRADE, other]
+    a = read(write(tmp_path / "a.txt", messages))
+    b = read(write(tmp_path / "b.txt", [m for m in messages if m is not theirs]))
+    assert [c["price_ticks"].tolist() for c in a.chunks()] == [c["price_ticks"].tolist() for c in b.chunks()]
+    assert a.quality["old_updates"] == 0 and a.quality["unnamed_snapshots"] == (not named)

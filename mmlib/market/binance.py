@@ -46,6 +46,9 @@ def read_binance(path: Path, options: ReaderOptions) -> Recording:
     """
     messages, quarantine, lines = Messages(options.symbol), Quarantine(path), Lines(path)
     messages.read(lines, quarantine)
+    if messages.ambiguous:
+        messages, quarantine, lines = Messages(options.symbol, several=True), Quarantine(path), Lines(path)
+        messages.read(lines, quarantine)
     if not len(messages.segments):
         quarantine.save(options.quarantine_dir)
         raise UserError(_nothing(path, messages) + why_refused(quarantine))

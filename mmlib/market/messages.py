@@ -52,16 +52,26 @@ class BadLine(ValueError):
 class Messages:
     """Messages of one symbol: segments of rows of one kind, side and time.
 
+    Args:
+        several: the file is known to hold several symbols, so a snapshot without a name is of nobody.
+
     Attributes:
         found: the symbols met.
         quality: what was counted.
     """
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, *, several: bool = False) -> None:
         self.symbol = symbol
+        self._several = several
+        self._unnamed = False  # whether a snapshot without a name was taken
         self.found: set[str] = set()
         self.quality: dict[str, int] = {}
-        self._counted = {"trades_off_book": 0, "stale_snapshots": 0, "byte_order_mark": 0}
+        self._counted = {
+            "trades_off_book": 0,
+            "stale_snapshots": 0,
+            "byte_order_mark": 0,
+            "unnamed_snapshots": 0,
+        }
         self._last_snapshot = -1  # sequence number of the latest snapshot in the book
         self._untimed: list[int] = []  # first segments of snapshots that say no time
         self._block_bytes = 0
@@ -82,6 +92,11 @@ class Messages:
     def qty(self) -> np.ndarray:
         """float64[n]."""
         return np.asarray(self._columns.qty[: self._state["rows"]])
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether a snapshot without a name was taken from what turned out to be a file of several symbols."""
+        return self._unnamed and bool(self.found - {self.symbol})
 
     def read(self, lines: Lines, quarantine: Quarantine) -> None:
         """Decode a file; lines that cannot be used go to ``quarantine``."""
@@ -191,9 +206,11 @@ class Messages:
     def _snapshot(self, local_ns: int, data: dict[str, Any]) -> None:
         """A REST answer names no symbol, so it is taken only from a file of one symbol; our own recordings add the name."""
         found = self.found | ({self.symbol} if self._state["found"] else set())
-        if "s" not in data and found - {self.symbol}:
+        if "s" not in data and (self._several or found - {self.symbol}):
             self._state["other_symbols"] += 1
+            self._counted["unnamed_snapshots"] += 1
             return
+        self._unnamed |= "s" not in data
         state = self._state
         last = _number(data["lastUpdateId"])
         if last < 0:

@@ -180,6 +180,12 @@ _PLAIN: tuple[tuple[str, Level, Callable[[int], str], str], ...] = (
         "not used, so queues were served less than they were",
     ),
     (
+        "unnamed_snapshots",
+        "warning",
+        _counted("snapshot names no symbol in a file of several", "snapshots name no symbol in a file of several"),
+        "not used, so the book begins with what the updates tell",
+    ),
+    (
         "stream_resyncs",
         "warning",
         _counted("break of the stream", "breaks of the stream"),
