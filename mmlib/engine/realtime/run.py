@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmlib._io import UserError, sha256_json
-from mmlib.core import compiling
+from mmlib.core import compiling, windows
 from mmlib.core.histogram import Histogram
 from mmlib.dtypes import EVENT, FILL, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH, Grade
 from mmlib.engine.finished import Session, sidecar_of
@@ -326,6 +326,7 @@ def warm_up(config: Config, arms: tuple[str, ...]) -> None:
     bot.book  # noqa: B018
     bot.restart()
     Histogram().add(ticks["tick_total_ms"])
+    windows.advance(windows.new_state(), 1, windows.MISSING, 1, 1)  # as the monitors of gates call it
     with (
         tempfile.TemporaryDirectory(prefix="finishline-") as place,
         FeedWriter(Path(place), "WARMUP", arms) as writer,
