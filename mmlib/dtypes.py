@@ -188,6 +188,7 @@ class Grade(StrEnum):
     """Where the data came from, weakest first."""
 
     SIMULATED = "simulated"
+    STATED = "stated by the desk"
     RECORDING_TILED = "recording (tiled)"
     RECORDING = "recording"
     LIVE = "live"

@@ -147,7 +147,7 @@ def keys_in_capitals(lines: Lines, rng: random.Random) -> bytes:
 
 @damage(bad=3)
 def another_schema_version(lines: Lines, rng: random.Random) -> bytes:
-    return each(lines, rng, lambda line: changed(line, schema=2))
+    return each(lines, rng, lambda line: changed(line, schema=3))
 
 
 @damage(bad=3)

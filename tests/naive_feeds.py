@@ -49,7 +49,16 @@ def accepts(kind: str, line: str) -> bool:
         row = json.loads(line, parse_constant=_refuse)
     except ValueError:
         return False
-    if not isinstance(row, dict) or row.get("schema") != 1 or not _whole(row["schema"]):
+    if not isinstance(row, dict) or row.get("schema") not in (1, 2) or not _whole(row["schema"]):
+        return False
+    if row.get("source") not in (
+        None,
+        "simulated",
+        "stated by the desk",
+        "recording (tiled)",
+        "recording",
+        "live",
+    ):
         return False
     symbol = row.get("symbol")
     if not isinstance(symbol, str) or not 1 <= len(symbol) <= 64 or row.get("arm") not in ("A", "B"):

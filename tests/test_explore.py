@@ -165,5 +165,5 @@ def test_what_is_not_there_is_named(tmp_path: Path, feeds: Path) -> None:
 def test_it_says_what_it_is_without_reading(feeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explore, "_read", lambda *_: pytest.fail("was read"))
     soak = mm.load_soak(feeds, symbols="BTCUSDT", arm="A", start="2025-01-15")
-    assert "4 feed files; grade live; from 2025-01-15T00:00:00Z; BTCUSDT; arm A" in repr(soak)
+    assert "4 feed files; grade stated by the desk; from 2025-01-15T00:00:00Z; BTCUSDT; arm A" in repr(soak)
     assert "call it for a frame" in repr(soak.ticks)

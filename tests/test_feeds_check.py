@@ -49,7 +49,7 @@ def test_a_clean_directory(feeds: Path) -> None:
     one = ticks_of(feeds)
     assert one.interval_s == pytest.approx(2.0, abs=1e-6)
     assert (one.gaps, one.out_of_order, one.other_day) == (0, 0, 0)
-    assert (one.symbols, one.arms, one.schema_versions) == (["BTCUSDT"], ["A", "B"], {"1": 600})
+    assert (one.symbols, one.arms, one.schema_versions) == (["BTCUSDT"], ["A", "B"], {"1-2": 600})
     assert (one.first or "")[:19] == "2025-01-15T00:00:00"
     assert (one.last or "")[:19] == "2025-01-15T00:09:59"
 

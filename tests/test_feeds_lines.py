@@ -64,7 +64,7 @@ def moment(ts_ns: int) -> str:
 
 def naive_tick(row: np.void, symbol: str) -> dict:
     return {
-        "schema": 1, "ts": moment(int(row["ts_ns"])), "symbol": symbol, "arm": ARMS[row["arm"]],
+        "schema": 2, "ts": moment(int(row["ts_ns"])), "symbol": symbol, "arm": ARMS[row["arm"]],
         "scheduled_ts": moment(int(row["scheduled_ns"])),
         **{f"{s}_ms": number(float(row[f"{s}_ms"]), rounded=True) for s in (*STAGES, "tick_total", "modelled")},
         "cache_hit": bool(row["cache_hit"]), "cache_age_ms": number(float(row["cache_age_ms"]), rounded=True),
@@ -77,7 +77,7 @@ def naive_tick(row: np.void, symbol: str) -> dict:
 
 def naive_fill(row: np.void, symbol: str) -> dict:
     return {
-        "schema": 1, "ts": moment(int(row["ts_ns"])), "symbol": symbol, "arm": ARMS[row["arm"]],
+        "schema": 2, "ts": moment(int(row["ts_ns"])), "symbol": symbol, "arm": ARMS[row["arm"]],
         "side": SIDE_TEXT[int(row["side"])], "price": number(float(row["price"])), "qty": number(float(row["qty"])),
         "liquidity": LIQUIDITY[row["liquidity"]],
         **{name: number(float(row[name]))
@@ -101,10 +101,12 @@ def test_every_record_reads_back_as_it_is(data: st.DataObject, feed, n: int) -> 
     kind, dtype, naive = feed
     rows = drawn(data, dtype, n)
     which = np.arange(n) % 2
-    got = parsed(LineMaker(kind, SYMBOLS, ARMS).lines(rows, which))
-    assert got == [naive(row, SYMBOLS[k]) for row, k in zip(rows, which, strict=True)]
+    got = parsed(LineMaker(kind, SYMBOLS, ARMS, "simulated").lines(rows, which))
+    expected = [naive(row, SYMBOLS[k]) for row, k in zip(rows, which, strict=True)]
+    assert got == [line | {"source": "simulated"} for line in expected]
     for line in got:
         assert tuple(line) == fields(kind)
+    assert parsed(LineMaker(kind, SYMBOLS, ARMS).lines(rows, which)) == expected
 
 
 def test_every_date_of_the_years_the_feeds_allow_is_the_calendars() -> None:

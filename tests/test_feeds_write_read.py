@@ -60,7 +60,7 @@ def test_ticks_and_fills_survive_the_round_trip(tmp_path: Path) -> None:
 
 
 def test_every_written_line_fits_its_schema_and_holds_all_its_fields(tmp_path: Path) -> None:
-    with FeedWriter(tmp_path, "BTCUSDT") as writer:
+    with FeedWriter(tmp_path, "BTCUSDT", source="simulated") as writer:
         writer.ticks(ticks(50, seed=3, holes=True))
         writer.fills(fills(50, seed=4, holes=True))
     for kind in KINDS:
@@ -267,7 +267,7 @@ def test_directory_names_are_not_patterns(tmp_path: Path) -> None:
 
 def test_sidecar_round_trip_and_grades(tmp_path: Path) -> None:
     assert read_sidecar(tmp_path) is None
-    assert grade_of(tmp_path) is Grade.LIVE
+    assert grade_of(tmp_path) is Grade.STATED
     write_sidecar(tmp_path, SIDECAR)
     assert read_sidecar(tmp_path) == {"schema": 1, **SIDECAR}
     assert grade_of(tmp_path) is Grade.SIMULATED

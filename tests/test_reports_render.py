@@ -159,7 +159,7 @@ def test_provenance_names_every_model() -> None:
     assert shown.grade is Grade.SIMULATED
     assert any("lognormal, median 5 ms" in line for line in shown.modelled)
     assert any("seed 7" in line for line in shown.modelled)
-    assert render.Provenance.of_feeds(None, "x").grade is Grade.LIVE
+    assert render.Provenance.of_feeds(None, "x").grade is Grade.STATED
     unnamed = render.Provenance.of_feeds({"grade": "recording", "source": "r"}, "x")
     assert any("no model was named" in line for line in unnamed.modelled)
 

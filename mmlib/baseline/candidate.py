@@ -26,7 +26,7 @@ _REPLAYABLE = ("simulated", "recording:")
 def budgets_of(m: Measures, *, status: Status, created: str, config_sha256: str = "") -> Budgets:
     """Stage budgets of a measured session."""
     source = str(m.sidecar["source"]) if m.sidecar else "a desk's own feeds"
-    note = f"cache misses: {m.sidecar['refresh_latency']}" if m.sidecar else "as the desk measured them"
+    note = f"cache misses: {m.sidecar['refresh_latency']}" if m.sidecar else "as the desk states them"
     return stage_budgets(
         m.ticks,
         fingerprint=fingerprint(source),

@@ -76,16 +76,19 @@ class Crew:
             len(self._jobs),
         )
 
-    def merge(self, directory: Path, symbols: Sequence[str], arms: Sequence[str], rows: Rows) -> None:
+    def merge(
+        self, directory: Path, symbols: Sequence[str], arms: Sequence[str], rows: Rows, source: str = ""
+    ) -> None:
         """Turn the first rows of all symbols into the daily files.
 
         Args:
             directory: where the feeds go.
             symbols, arms: names by index.
             rows: of each kind, how many rows of each symbol count.
+            source: what every line states as its source.
         """
         homes = [job.home for job in self._jobs]
-        tasks = [(kind, directory, homes, symbols, arms, rows[kind]) for kind in KINDS]
+        tasks = [(kind, directory, homes, symbols, arms, rows[kind], source) for kind in KINDS]
         self._each(lambda k: merge(*tasks[k]), lambda pool, k: pool.submit(merge, *tasks[k]), len(tasks))
 
     def tell(self) -> None:

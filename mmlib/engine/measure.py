@@ -13,7 +13,7 @@ import pandas as pd
 from mmlib._io import UserError
 from mmlib.dtypes import Grade
 from mmlib.feeds.reader import read_feeds
-from mmlib.feeds.sidecar import grade_of, read_sidecar
+from mmlib.feeds.sidecar import grade_of, read_sidecar, stated
 from mmlib.gates.evaluate import Measurement, evaluate_all
 from mmlib.gates.result import GateResult
 from mmlib.gates.spec import Gate
@@ -166,7 +166,7 @@ def measure(
     unmeasured = frozenset((sidecar or {}).get("unmeasured", ()))
     grade = grade_of(feeds)
     spans = tick_summary(tick_frame, by=("symbol",))["span_s"] if len(tick_frame) else pd.Series([0.0])
-    source = _source(sidecar)
+    source = _source(sidecar, feeds)
     return Measures(
         ticks=tick_frame,
         fills=fill_frame,
@@ -199,10 +199,10 @@ def _blank(frame: pd.DataFrame, unmeasured: Set[str]) -> pd.DataFrame:
     return frame.assign(**dict.fromkeys(names, np.nan)) if names else frame
 
 
-def _source(sidecar: Mapping[str, Any] | None) -> str:
+def _source(sidecar: Mapping[str, Any] | None, feeds: Path) -> str:
     """What the feeds come from; what weakens them and incidents that were scripted are part of that."""
     if sidecar is None:
-        return "a desk's own feeds"
+        return str((stated(feeds) or {}).get("source", "no feeds"))
     scripted = ", ".join(sidecar.get("incidents", ()))
     said = [str(sidecar["source"]), *sidecar.get("caveats", ())]
     return ", ".join([*said, f"scripted incidents: {scripted}"] if scripted else said)

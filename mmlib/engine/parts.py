@@ -111,6 +111,7 @@ def merge(
     symbols: Sequence[str],
     arms: Sequence[str],
     rows: Sequence[int],
+    source: str = "",
 ) -> None:
     """Write the daily feed files of one kind from every symbol's rows, in order of time, then of the symbols.
 
@@ -121,13 +122,14 @@ def merge(
         directory: where the feeds go; files of the kind that are there are replaced.
         homes, symbols, rows: directory, name and number of rows of each symbol.
         arms: arm names by index.
+        source: what every line states as its source.
 
     Raises:
         UserError: the feeds cannot be written.
     """
     parts = [read_part(home, kind, n) for home, n in zip(homes, rows, strict=True)]
     times = [np.maximum.accumulate(part["ts_ns"]) for part in parts]
-    with FeedWriter(directory, symbols, arms) as writer:
+    with FeedWriter(directory, symbols, arms, source) as writer:
         writer.begin(kind)
         for edges in _steps(times):
             picked = [part[a:b] for part, (a, b) in zip(parts, edges, strict=True)]

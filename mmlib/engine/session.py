@@ -89,7 +89,7 @@ def run_session(
                     "ticks": [run.ticks for run in ended.runs],
                     "fills": [run.fills for run in ended.runs],
                 }
-                crew.merge(partial, spec.symbols, spec.arms, rows)
+                crew.merge(partial, spec.symbols, spec.arms, rows, str(ended.grade))
             write_sidecar(
                 partial, {**sidecar_of(ended, config), "identity": identity, "files": listed(partial)}
             )

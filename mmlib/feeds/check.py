@@ -167,7 +167,7 @@ class _Kind:
         found.duplicates = self._repeated(marks)
         found.readable -= found.duplicates
         if found.readable or found.outside_range:
-            found.schema_versions = {str(SCHEMA_VERSION): found.lines - found.bad - found.unfinished}
+            found.schema_versions = {f"1-{SCHEMA_VERSION}": found.lines - found.bad - found.unfinished}
         self._span(found, {key: np.sort(np.concatenate(parts)) for key, parts in times.items()})
         return found
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from mmlib.feeds.schema import Kind, schema, types_of
+from mmlib.feeds.schema import HEAD, Kind, schema, types_of
 
 Role = Literal["time", "text", "id", "flag", "count", "number"]
 """time: int64 ns; text, id: str; flag: bool; count: int64; number: float64."""
@@ -23,8 +23,8 @@ _DTYPES: dict[Role, str] = {"text": "str", "id": "str", "flag": "bool", "count":
 
 @cache
 def roles(kind: Kind) -> dict[str, Role]:
-    """Role of each field of a feed, without ``schema``, in the order of the frame's columns."""
-    return {name: _role(name, spec) for name, spec in schema(kind)["properties"].items() if name != "schema"}
+    """Role of each field of a feed, without ``schema.HEAD``, in the order of the frame's columns."""
+    return {name: _role(name, spec) for name, spec in schema(kind)["properties"].items() if name not in HEAD}
 
 
 def _role(name: str, spec: dict[str, Any]) -> Role:

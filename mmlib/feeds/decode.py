@@ -30,9 +30,10 @@ from mmlib.core.words import SLACK
 from mmlib.feeds import stream
 from mmlib.feeds.careful import BadLine, judge
 from mmlib.feeds.columns import Role, roles
-from mmlib.feeds.schema import Kind, schema, types_of
+from mmlib.feeds.schema import HEAD, Kind, schema, types_of
 from mmlib.feeds.stream import Block
 
+_HEAD_ROLES = {"schema": COUNT, "source": TEXT}
 _ROLES: dict[Role, int] = {
     "time": TIME,
     "text": TEXT,
@@ -153,7 +154,7 @@ def _careful(
 @cache
 def _names(kind: Kind) -> tuple[str, ...]:
     """Fields that the decoder looks for: the schema's version and all columns."""
-    return ("schema", *roles(kind))
+    return (*HEAD, *roles(kind))
 
 
 @cache
@@ -163,7 +164,7 @@ def _slots(kind: Kind) -> dict[str, tuple[int, int]]:
     storage = {NUMBER: "real", FLAG: "flag", ID: "span"}
     result = {}
     for name in _names(kind):
-        role = COUNT if name == "schema" else _ROLES[roles(kind)[name]]
+        role = _HEAD_ROLES.get(name) or _ROLES[roles(kind)[name]]
         place = storage.get(role, "whole")
         result[name] = role, counts[place]
         counts[place] += 1
@@ -174,7 +175,9 @@ def _slots(kind: Kind) -> dict[str, tuple[int, int]]:
 def _named(kind: Kind) -> tuple[str, ...]:
     """Texts that the schema names; they have the first codes."""
     properties = schema(kind)["properties"].values()
-    return tuple(dict.fromkeys(text for spec in properties for text in spec.get("enum", ())))
+    return tuple(
+        dict.fromkeys(text for spec in properties for text in spec.get("enum", ()) if text is not None)
+    )
 
 
 @cache
@@ -211,7 +214,7 @@ def _alike_fields(kind: Kind) -> Fields:
             assert spec["exclusiveMinimum"] == 0, name
             low[k] = _SMALLEST
         high[k] = spec.get("maximum", spec.get("const", high[k]))
-        allowed[k] = sum(1 << _named(kind).index(text) for text in spec.get("enum", ()))
+        allowed[k] = sum(1 << _named(kind).index(text) for text in spec.get("enum", ()) if text is not None)
         optional[k] = "null" in types_of(spec)
     role, slot = (np.array([slots[name][part] for name in names], np.int64) for part in (0, 1))
     length = np.array([len(name) + 3 for name in names], np.int64)

@@ -20,6 +20,7 @@ import orjson
 import psutil
 
 from mmlib._io import UserError, sha256_file, write_json
+from mmlib.dtypes import Grade
 from mmlib.feeds.foreign import opened, rows
 from mmlib.feeds.mapping import BadRow, FeedRule, FormatMapping, Translator
 from mmlib.feeds.order import KEYS
@@ -148,7 +149,7 @@ def _one(
                 if isinstance(row, str):
                     raise BadRow(row)
                 line, ts_ns = translate(row)
-                line = {"schema": SCHEMA_VERSION} | line
+                line = {"schema": SCHEMA_VERSION, "source": str(Grade.STATED)} | line
                 check(line)
                 if rule.kind == "fills":
                     key = tuple(str(line.get(name)) for name in KEYS["fills"])

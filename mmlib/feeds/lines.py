@@ -54,12 +54,13 @@ class LineMaker:
         kind: ticks or fills.
         symbols: the names that records may belong to, by index.
         arms: arm names by index.
+        source: what every line states as its source, a grade of evidence; "" states none.
 
     Raises:
         UserError: a symbol that cannot be a symbol.
     """
 
-    def __init__(self, kind: Kind, symbols: Sequence[str], arms: Sequence[str]) -> None:
+    def __init__(self, kind: Kind, symbols: Sequence[str], arms: Sequence[str], source: str = "") -> None:
         for symbol in symbols:
             if not 1 <= len(symbol) <= 64 or set(symbol) & set("{}"):
                 raise UserError(f"symbol {symbol[:64]!r}: expected 1 to 64 characters without braces")
@@ -72,7 +73,8 @@ class LineMaker:
                 self._range[name] = len(texts), len(tables[name])
                 texts += [orjson.dumps(text) for text in tables[name]]
         heads = [f',"{name}":'.encode() for name, _, _ in self._columns]
-        heads[0] = f'{{"schema":{SCHEMA_VERSION}'.encode() + heads[0]
+        origin = f',"source":{orjson.dumps(source).decode()}' if source else ""
+        heads[0] = f'{{"schema":{SCHEMA_VERSION}{origin}'.encode() + heads[0]
         self._kinds = np.array([code for *_, code in self._columns], np.uint8)
         self._heads, self._head_ends = _joined(heads)
         self._texts, self._text_ends = _joined(texts)

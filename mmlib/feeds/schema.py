@@ -8,7 +8,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+HEAD = ("schema", "source")
+"""Fields that say of a line what it is; they are checked, and are no columns."""
 
 Kind = Literal["ticks", "fills"]
 KINDS: tuple[Kind, ...] = ("ticks", "fills")

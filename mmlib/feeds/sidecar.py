@@ -8,6 +8,7 @@ from typing import Any
 
 from mmlib._io import UserError, read_json, write_json
 from mmlib.dtypes import Grade
+from mmlib.feeds.origin import read_declaration, weakest_stated
 
 NAME = "feeds.json"
 SCHEMA_VERSION = 1
@@ -56,25 +57,44 @@ def read_sidecar(directory: Path) -> dict[str, Any] | None:
 
 
 def stated(directory: Path) -> dict[str, Any] | None:
-    """What is stated of a directory's feeds: its sidecar, or that a desk declared them; None when there are none."""
+    """What is stated of a directory's feeds: its sidecar, or what the desk states of its own; None when there are none.
+
+    The grade is the weakest of what sidecar and lines state. Without a sidecar it is live only where a declaration says so.
+
+    Raises:
+        UserError: a sidecar or a declaration that cannot be trusted.
+    """
     sidecar = read_sidecar(directory)
-    if sidecar is not None or not directory.is_dir() or not any(directory.glob("*.jsonl*")):
-        return sidecar
+    if sidecar is None and (not directory.is_dir() or not any(directory.glob("*.jsonl*"))):
+        return None
+    of_lines = weakest_stated(directory)
+    if sidecar is not None:
+        known = [Grade(sidecar["grade"]), *([of_lines] if of_lines else [])]
+        return {**sidecar, "grade": str(Grade.weakest(known))}
+    signed = read_declaration(directory)
+    said = "a desk's own feeds, " + (signed.text() if signed else str(Grade.STATED))
+    if of_lines is not None and of_lines not in (Grade.STATED, Grade.LIVE):
+        return {
+            "grade": str(of_lines),
+            "source": f"feeds without {NAME}, whose lines state: {of_lines}",
+            "refresh_latency": f"unknown: {NAME} is missing",
+        }
     return {
-        "grade": Grade.LIVE,
-        "source": "a desk's own feeds",
-        "refresh_latency": "none: the desk's bot measured it",
+        "grade": str(Grade.LIVE if signed else Grade.STATED),
+        "source": said,
+        "refresh_latency": "none: it is part of what the desk states",
+        "of_desk": True,
     }
 
 
 def grade_of(directory: Path) -> Grade:
-    """Evidence grade of a directory: what its session stated; without a sidecar live, as the desk declares.
+    """Evidence grade of a directory, see ``stated``.
 
     Raises:
-        UserError: a sidecar that cannot be trusted.
+        UserError: a sidecar or a declaration that cannot be trusted.
     """
-    payload = read_sidecar(directory)
-    return Grade.LIVE if payload is None else Grade(payload["grade"])
+    found = stated(directory)
+    return Grade.STATED if found is None else Grade(found["grade"])
 
 
 def _check(path: Path, payload: object) -> None:

@@ -30,17 +30,22 @@ class FeedWriter:
         directory: where the files go; made when missing.
         symbols: what the ``symbol`` field says, one name or several by index; 1 to 64 characters without braces.
         arms: arm names by index.
+        source: grade of the market, which every line states; "" for none.
 
     Raises:
         UserError: the directory cannot be written, or the symbol cannot be a symbol.
     """
 
     def __init__(
-        self, directory: Path, symbols: str | Sequence[str], arms: Sequence[str] = dtypes.ARMS
+        self,
+        directory: Path,
+        symbols: str | Sequence[str],
+        arms: Sequence[str] = dtypes.ARMS,
+        source: str = "",
     ) -> None:
         self.directory = directory
         names = [symbols] if isinstance(symbols, str) else symbols
-        self._makers = {kind: LineMaker(kind, names, arms) for kind in KINDS}
+        self._makers = {kind: LineMaker(kind, names, arms, source) for kind in KINDS}
         self._open: dict[Kind, tuple[int, int]] = {}  # kind -> (day, file descriptor)
         try:
             directory.mkdir(parents=True, exist_ok=True)

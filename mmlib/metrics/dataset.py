@@ -24,7 +24,7 @@ from mmlib.feeds.cache import sweep
 from mmlib.feeds.held import file_span
 from mmlib.feeds.progress import told
 from mmlib.feeds.reader import Feed, time_range
-from mmlib.feeds.sidecar import grade_of, read_sidecar
+from mmlib.feeds.sidecar import read_sidecar, stated
 from mmlib.metrics.farm import Farm, Progress, collect, threads
 from mmlib.metrics.fills import read_fills
 from mmlib.metrics.grid import SECOND_NS, Grid, ns
@@ -228,7 +228,7 @@ def _grid(
 def _summary(
     intervals: pd.DataFrame, grid: Grid, ticks: Ticks, fills: Feed, feeds_dir: Path
 ) -> dict[str, Any]:
-    sidecar = read_sidecar(feeds_dir)
+    sidecar, said = read_sidecar(feeds_dir), stated(feeds_dir) if ticks.entries else None
     present = _present(intervals)
     kept = int((present["reason"] == "").sum())
     return {
@@ -237,8 +237,8 @@ def _summary(
         "interval_min": grid.step_ns / SECOND_NS / 60,
         "symbols": sorted(present["symbol"].unique()),
         "arms": sorted(present["arm"].unique()),
-        "grade": str(grade_of(feeds_dir)) if ticks.entries else None,
-        "source": sidecar["source"] if sidecar else "a desk's own feeds",
+        "grade": str(said["grade"]) if said else None,
+        "source": said["source"] if said else "a desk's own feeds",
         "session_complete": sidecar["complete"] if sidecar else None,
         "valid_hours": valid_hours(intervals, grid.step_ns),
         "nonfinite_values": nonfinite_values(intervals) if kept else None,

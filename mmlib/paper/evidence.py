@@ -50,13 +50,16 @@ class Evidence:
 
     Args:
         directory: where the feeds go.
+        source: grade of the market, which every line states.
         deadline_ms: a reaction that took longer missed its deadline.
     """
 
-    def __init__(self, directory: Path, symbols: tuple[str, ...], *, deadline_ms: float) -> None:
+    def __init__(
+        self, directory: Path, symbols: tuple[str, ...], *, deadline_ms: float, source: str = ""
+    ) -> None:
         self._directory = directory
         self._symbols = symbols
-        self._writer = FeedWriter(directory, symbols)
+        self._writer = FeedWriter(directory, symbols, source=source)
         self._deadline_ms = deadline_ms
         self._fills: list[tuple[int, np.ndarray]] = []
         self._ticks: list[tuple[int, np.ndarray]] = []

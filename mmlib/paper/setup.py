@@ -95,7 +95,9 @@ async def serving(setup: Setup) -> AsyncIterator[Serving]:
         timelines = {symbol: _timeline(setup, symbol, reader, since_ns) for symbol in setup.symbols}
         exchange = PaperExchange(kit.money, timelines, accounts, speed=setup.speed, journal=journal)
         if setup.feeds is not None:
-            evidence = Evidence(setup.feeds, setup.symbols, deadline_ms=setup.deadline_ms)
+            evidence = Evidence(
+                setup.feeds, setup.symbols, deadline_ms=setup.deadline_ms, source=str(exchange.grade)
+            )
             exchange.witness = evidence
         server = PaperServer(exchange, kit, host=setup.host, port=setup.port)
         try:

@@ -148,6 +148,9 @@ def frame_table(
     return Table(headings, list(zip(*cells, strict=True)), empty)
 
 
+_STATED = ("Nothing was measured here: every number is what the desk's feeds state.",)
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where the numbers of a report come from; printed in every report.
@@ -183,9 +186,10 @@ class Provenance:
             rest: further fields.
         """
         if sidecar is None:
-            own = ("Everything was declared by the desk that wrote the feeds.",)
-            return cls(command, Grade.LIVE, "a desk's own feeds", measured=own, **rest)
+            return cls(command, Grade.STATED, "a desk's own feeds", modelled=_STATED, **rest)
         grade = Grade(sidecar["grade"])
+        if sidecar.get("of_desk"):
+            return cls(command, grade, str(sidecar["source"]), modelled=_STATED, **rest)
         measured = ("Stage durations: a monotonic clock on the machine that ran the session.",)
         modelled = [f"Book refresh latency: {sidecar.get('refresh_latency') or 'no model was named'}."]
         modelled += [f"{caveat[:1].upper()}{caveat[1:]}." for caveat in sidecar.get("caveats", ())]

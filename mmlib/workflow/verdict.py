@@ -21,7 +21,8 @@ STANDS_ON = {
     Grade.SIMULATED: "The market came from the simulator: this shows that the workbook runs, nothing about money.",
     Grade.RECORDING_TILED: "A recording of a real market was repeated to fill the time; its fills are modelled.",
     Grade.RECORDING: "The market is a recording of a real one; the fills are modelled, not an exchange's.",
-    Grade.LIVE: "The market, or the desk's own feeds, were live.",
+    Grade.STATED: "A desk's own feeds, which nobody here saw come about and which no declaration signs.",
+    Grade.LIVE: "The market was live, or a desk's own feeds that its declaration calls live.",
 }
 
 

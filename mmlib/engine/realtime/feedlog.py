@@ -33,9 +33,11 @@ class FeedLog:
         UserError: as `FeedWriter`.
     """
 
-    def __init__(self, directory: Path, symbols: Sequence[str], arms: Sequence[str]) -> None:
+    def __init__(
+        self, directory: Path, symbols: Sequence[str], arms: Sequence[str], source: str = ""
+    ) -> None:
         self._index = {symbol: k for k, symbol in enumerate(symbols)}
-        self._writer = FeedWriter(directory, symbols, arms)
+        self._writer = FeedWriter(directory, symbols, arms, source)
         self._pending: Batch = []
 
     def ticks(self, symbol: str, rows: np.ndarray, errors: Mapping[str, int]) -> None:

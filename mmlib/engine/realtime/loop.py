@@ -111,7 +111,9 @@ class LiveLoop:
         self.resumed = 0
         self._log = log
         self.observers = observers
-        self.feeds = FeedLog(plan.directory, tuple(plan.instruments), plan.arms)
+        self.feeds = FeedLog(
+            plan.directory, tuple(plan.instruments), plan.arms, str(plan.header.get("grade", ""))
+        )
         self.phases = PhaseTimes()
         self.bots = {
             symbol: SymbolBot(
