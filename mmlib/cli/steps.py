@@ -54,6 +54,8 @@ def _ab(args: argparse.Namespace) -> int:
 
     if args.aa:
         return _aa(args)
+    if args.plan:
+        return _plan(args)
     step = get_step("ab", rollout_pct=args.rollout_pct)
     return _execute(
         args,
@@ -64,6 +66,15 @@ def _ab(args: argparse.Namespace) -> int:
             )
         },
     )
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from mmlib.workflow.ab_plan import plan_stages
+
+    table, said = plan_stages(workspace(args), feeds=feeds(args), stages=args.stages)
+    text = "\n".join([table.to_string(index=False), "", f"{said[0].upper()}{said[1:]}."])
+    show(args, {"rows": table.to_dict("records"), "sentence": said}, text)
+    return 0
 
 
 def _aa(args: argparse.Namespace) -> int:

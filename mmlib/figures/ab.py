@@ -56,6 +56,45 @@ def effect(buckets: pd.DataFrame, minimum: float | None = None) -> go.Figure:
     return fig
 
 
+def plan(table: pd.DataFrame) -> go.Figure:
+    """Probability that a stage passes, by its length, a line for each true gain; the loss budget's beside.
+
+    Args:
+        table: gain_bps, hours, promoted_pct, lower_pct, upper_pct, loss_first_pct (``rollout.plan.COLUMNS``).
+    """
+    title = "How long a stage must run"
+    if theme.lacking(table, ["gain_bps", "hours", "promoted_pct", "loss_first_pct"]):
+        return theme.no_data(title, "no soak with enough hours")
+    ends = [
+        f"{gain:g} bps: {part['promoted_pct'].iloc[-1]:.0f} % at {part['hours'].iloc[-1]:.0f} h"
+        for gain, part in table.groupby("gain_bps")
+    ]
+    fig = theme.figure(
+        title,
+        x=theme.axis("Length of the stage", "h"),
+        y=theme.axis("Probability", "%"),
+        alt=f"Probability that a stage passes against its length; {'; '.join(ends)}.",
+    )
+    for number, (gain, part) in enumerate(table.groupby("gain_bps")):
+        colour = theme.PALETTE[number % len(theme.PALETTE)]
+        fig.add_scatter(
+            x=part["hours"].to_numpy(),
+            y=part["promoted_pct"].to_numpy(),
+            mode="lines+markers",
+            line={"color": colour},
+            name=f"passes, true gain {gain:g} bps",
+        )
+        fig.add_scatter(
+            x=part["hours"].to_numpy(),
+            y=part["loss_first_pct"].to_numpy(),
+            mode="lines",
+            line={"color": colour, "dash": "dot"},
+            name=f"hits the loss budget, gain {gain:g} bps",
+        )
+    fig.update_yaxes(range=[0, 100])
+    return fig
+
+
 def safety(timeline: pd.DataFrame) -> go.Figure:
     """The safety metrics over time, one row a gate, each with its limit and where it fired.
 

@@ -172,7 +172,7 @@ def _add_steps(verbs: Any) -> None:
         "ab",
         "run one A/B rollout stage, or measure how often its rules err",
         "finishline ab --rollout-pct 10 --duration-hours 24\n  finishline ab --aa --profile demo\n  "
-        "finishline ab --aa --rollout --stages 300",
+        "finishline ab --aa --rollout --stages 300\n  finishline ab --plan",
     )
     which = ab.add_mutually_exclusive_group(required=True)
     which.add_argument("--rollout-pct", type=int, metavar="PCT", help="10, 50 or 100")
@@ -181,11 +181,23 @@ def _add_steps(verbs: Any) -> None:
         action="store_true",
         help="A/A: the rules on drawn stages and on replays of the control against itself; exit 1 when they err too often",
     )
+    which.add_argument(
+        "--plan",
+        action="store_true",
+        help="hours that a stage needs for a given gain, simulated from the soak's own hours; nothing is run",
+    )
+    ab.add_argument(
+        "--feeds", default="", metavar="DIR", help="with --plan: hours of these feeds (default: the soak's)"
+    )
     ab.add_argument(
         "--runs", type=int, default=4, metavar="N", help="with --aa: replays of the control (default: 4)"
     )
     ab.add_argument(
-        "--stages", type=int, default=1000, metavar="N", help="with --aa: drawn stages (default: 1000)"
+        "--stages",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="with --aa or --plan: drawn stages (default: 1000)",
     )
     add_bot(ab, arms=True)
     ab.add_argument(
