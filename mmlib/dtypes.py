@@ -124,7 +124,9 @@ class Action(IntEnum):
 
     NEW = 0
     CANCEL = 1
-    REPLACE = 2  # price and quantity; the place in the queue is lost
+    REPLACE = (
+        2  # price and quantity; the place in the queue stays at the same price and for no more than before
+    )
 
 
 class TimeInForce(IntEnum):

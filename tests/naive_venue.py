@@ -180,6 +180,9 @@ class NaiveVenue:
             self.tell(ns, "rejected", o)
         elif qty - o.done < 0.5 * self.lot:
             self.cancel(ns, o)
+        elif tick == o.tick and qty - o.done <= o.leaves:
+            o.leaves = qty - o.done
+            self.tell(ns, "ack", o)
         else:
             del self.resting[o.id]
             o.tick = tick

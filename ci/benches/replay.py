@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anchor
+import anchor_orders
 import hftbacktest as hft
 import numpy as np
 from hftbacktest.data.utils import binancefutures
@@ -22,6 +23,7 @@ from report import bar, finish, machine, seconds
 from mmlib.dtypes import EVENT, FLAG_EXCH, FLAG_LOCAL, KIND_CLEAR
 from mmlib.engine.bench import PRESETS, run_grid
 from mmlib.engine.grids import STEP_NS
+from mmlib.engine.orders import replay_orders
 from mmlib.market.binance import read_binance
 from mmlib.market.formats import read_any
 from mmlib.market.recorded import ReaderOptions
@@ -155,6 +157,43 @@ class Bench:
                     found.append(cell | {"fills": len(ours), "fills_equal": bool(equal)})
         return found
 
+    def orders_cells(self) -> list[dict[str, Any]]:
+        """Whether fills are equal for requests of every kind, takers, cancels and replacements included."""
+        found = []
+        end_ns = int(self.theirs["local_ts"].max())
+        for seed, queue in enumerate(anchor.QUEUES, start=1):
+            for feed in (False, True):
+                o, (model, _, exponents) = self.options, anchor.QUEUES[queue]
+                table = self.their_table if feed else None
+                asset = anchor.asset(self.theirs, queue, o.tick_size, o.lot_size, table, _CONSTANT_NS)
+                engine = hft.ROIVectorMarketDepthBacktest([asset])
+                sent, seen = anchor_orders.room(1_000_000)
+                m, n, last = anchor_orders.send_orders(
+                    engine, o.tick_size, o.lot_size, STEP_NS, end_ns, np.array([seed], np.uint64), sent, seen
+                )
+                engine.close()
+                fills, counts = replay_orders(
+                    [self.ours],
+                    sent[:m],
+                    tick_size=o.tick_size,
+                    lot_size=o.lot_size,
+                    queue_model=model,
+                    queue_exponent=exponents[0] if exponents else 1.0,
+                    entry_ns=_CONSTANT_NS,
+                    response_ns=_CONSTANT_NS,
+                    order_latency=self.table if feed else None,
+                    maker_bps=-0.5,
+                    taker_bps=7.0,
+                )
+                equal = anchor_orders.same_fills(
+                    seen[:n], fills[fills["local_ts_ns"] <= last], o.tick_size, o.lot_size
+                )
+                cell = {"preset": "orders", "queue_model": queue, "latency": "feed" if feed else "const"}
+                kinds = {"requests": m, "replaces": counts.replaces, "cancels": counts.cancels}
+                takers = int((fills["liquidity"] == 1).sum())
+                found.append(cell | kinds | {"fills": n, "takers": takers, "fills_equal": equal})
+        return found
+
     def speed(self, preset: str) -> dict[str, Any]:
         """Interleaved repeats with constant latency and the log queue model."""
         took: dict[str, list[float]] = {"hashmap": [], "roivector": [], "ours": []}
@@ -201,7 +240,7 @@ def main() -> int:
         bench = Bench(options, Path(scratch))
         one = len(bench.ours) // options.tiles
         result |= {"recording": bench.path.name, "tiles": options.tiles, "rows": len(bench.ours)}
-        result["cells"] = cells = bench.cells()
+        result["cells"] = cells = [*bench.cells(), *bench.orders_cells()]
         result["speed"] = speed = {preset: bench.speed(preset) for preset in PRESETS}
         result["decode"] = decode = bench.decode
         result["memory"] = {"one_tile": bench.memory(one), "all_tiles": bench.memory(len(bench.ours))}

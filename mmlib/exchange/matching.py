@@ -300,10 +300,11 @@ def on_cancel(venue, slot, ts_ns):
 
 @jit
 def on_replace(venue, slot, price_ticks, qty, ts_ns):
-    """A change of price and quantity reaches the exchange: the order goes to the end of the queue, or is refused as above.
+    """A change of price and quantity reaches the exchange, or is refused as above.
 
-    ``qty`` counts what is executed already; an order with nothing left is cancelled. Source: hftbacktest 2.4.4 ``ack_modify``;
-    for partly executed orders, Binance's "Modify Order" (USD-M futures).
+    At the same price, and for no more than before, the order keeps its place in the queue; otherwise it goes to the end, and
+    may take. ``qty`` counts what is executed already: an order with nothing left is cancelled. Source: hftbacktest 2.4.4
+    ``ack_modify``; for partly executed orders, Binance's "Modify Order" (USD-M futures).
     """
     order = venue.own[slot]
     if order["resting"] == 0:
@@ -313,8 +314,13 @@ def on_replace(venue, slot, price_ticks, qty, ts_ns):
     if leaves < 0.5 * venue.control[0]["lot_size"]:
         on_cancel(venue, slot, ts_ns)
         return
-    remove(venue, slot)
+    stays = price_ticks == order["price_ticks"] and qty <= order["qty"]
+    if not stays:
+        remove(venue, slot)
     order["price_ticks"] = price_ticks
     order["qty"] = qty
     order["leaves"] = leaves
-    on_new(venue, slot, ts_ns)
+    if stays:
+        report(venue, slot, ts_ns, ACCEPTED, price_ticks, order["front"], _MAKER)
+    else:
+        on_new(venue, slot, ts_ns)

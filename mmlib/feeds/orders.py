@@ -96,7 +96,7 @@ def read_orders(path: Path, tick_size: float, lot_size: float) -> Orders:
     """Read orders: ``ts_ns,action,order_id,side,price,qty,time_in_force`` under a header, in any order of columns.
 
     A new order without a price is a market order; a cancel needs ``ts_ns``, ``action`` and ``order_id`` only, a replace (price
-    and quantity change, the place in the queue is lost) ``price`` and ``qty`` as well. Order ids are
+    and quantity change) ``price`` and ``qty`` as well. Order ids are
     any text. ``time_in_force`` is GTC, GTX (post only), IOC or FOK, empty for GTC.
 
     Raises:

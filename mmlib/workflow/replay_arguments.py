@@ -19,8 +19,8 @@ def add_replay(verbs: Any, verb: MakeVerb) -> None:
         "  finishline replay day1.npz day2.npz --symbol BTCUSDT --orders orders.csv -o fills.csv --actual ours.csv\n\n"
         "recordings: raw Binance lines (USD-M, COIN-M, spot), hftbacktest .npz, a Tardis incremental_book_L2 CSV with\n"
         "the trades CSV beside it, top-of-book CSV.\n"
-        "orders: ts_ns,action(new|cancel),order_id,side(buy|sell),price,qty,time_in_force(GTC|GTX|IOC|FOK); ts_ns is the\n"
-        "local clock after correction (--orders-clock raw: before it); an empty price is a market order.\n"
+        "orders: ts_ns,action(new|cancel|replace),order_id,side(buy|sell),price,qty,time_in_force(GTC|GTX|IOC|FOK);\n"
+        "ts_ns is the local clock after correction (--orders-clock raw: before it); an empty price is a market order.\n"
         "fills: exch_ts_ns,local_ts_ns,order_id,side,price,qty,liquidity,fee,queue_ahead_at_entry"
     )
     replay = verb(verbs, "replay", "replay a user's own orders against recordings", example)
