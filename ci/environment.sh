@@ -85,7 +85,7 @@ install_lock() {
     fi
     echo "installing by pip, which takes longer ..." >&2
     "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null
-    "$python" -m pip install --disable-pip-version-check --require-hashes -r "$lock" >&2
+    "$python" -m pip install --no-compile --disable-pip-version-check --require-hashes -r "$lock" >&2
     "$python" -m pip install --disable-pip-version-check --quiet --only-binary :all: --require-hashes --target "$tools" \
         --upgrade -r ci/requirements-build.lock
     PYTHONPATH=$tools "$python" -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
