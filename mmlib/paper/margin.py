@@ -6,7 +6,7 @@ position that is closed, at its average entry price. Liquidation is not simulate
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,6 +16,7 @@ from mmlib.paper.orders import Order
 from mmlib.paper.rules import Rules
 
 _ZERO = Decimal(0)
+_KEPT = 1000  # as many as one answer holds
 
 
 @dataclass
@@ -34,7 +35,8 @@ class MarginLedger:
 
     Attributes:
         wallet: by asset. positions: by symbol. leverage: by symbol.
-        income: what moved the wallet, oldest first: type, symbol, amount, asset, time, trade id.
+        income: what moved the wallet lately, oldest first: type, symbol, amount, asset, time, trade id.
+        moves: how often it was moved.
     """
 
     rules: Mapping[str, Rules]
@@ -42,7 +44,8 @@ class MarginLedger:
     usual_leverage: int = 20
     positions: dict[str, Position] = field(default_factory=dict)
     leverage: dict[str, int] = field(default_factory=dict)
-    income: list[dict[str, Any]] = field(default_factory=list)
+    income: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    moves: int = 0
 
     def position(self, symbol: str) -> Position:
         """The position of a symbol, flat at first."""
@@ -138,6 +141,7 @@ class MarginLedger:
     def _move(self, asset: str, amount: Decimal, kind: str, symbol: str, time_ms: int, trade_id: int) -> None:
         self.wallet[asset] = self.wallet.get(asset, _ZERO) + amount
         if amount:
+            self.moves += 1
             self.income.append(
                 {
                     "symbol": symbol,
@@ -146,7 +150,7 @@ class MarginLedger:
                     "asset": asset,
                     "info": str(trade_id or ""),
                     "time": time_ms,
-                    "tranId": len(self.income) + 1,
+                    "tranId": self.moves,
                     "tradeId": str(trade_id or ""),
                 }
             )

@@ -9,8 +9,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-KEPT = 20_000
-"""Finished orders that an account can still ask for."""
+KEPT = 1000
+"""Finished orders, and executions, that an account can still ask for: as many as one answer holds."""
 
 
 class Status(StrEnum):
