@@ -152,3 +152,12 @@ def test_nothing_is_kept_where_nothing_can_be_written(
     monkeypatch.setenv("FINISHLINE_CACHE", str(shut))
     monkeypatch.setattr(kernelhome.tempfile, "gettempdir", lambda: str(shut))
     assert kernelhome.kernel_directory() == ""
+
+
+def test_packages_beside_an_installed_one_are_not_followed(tmp_path: Path) -> None:
+    pack = _package(tmp_path / "site-packages")
+    other = tmp_path / "site-packages" / "other"
+    other.mkdir()
+    (other / "__init__.py").write_text("")
+    (pack / "outer.py").write_text("import other\nfrom pack import constants\n")
+    assert set(module_files(pack / "outer.py")) == {"pack.outer", "pack.constants"}

@@ -37,6 +37,7 @@ from mmlib.core.kernelhome import DIRECTORY
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SUFFIX = ".kernel"
+_INSTALLED = ("site-packages", "dist-packages")
 _BUILT_BY = f"{numba.__version__} {llvmlite.__version__} {np.__version__} {sys.version_info[:2]}"
 _BUILT_BY += f" bounds {int(numba.config.BOUNDSCHECK or 0)} opt {numba.config.OPT}"
 
@@ -77,12 +78,15 @@ def module_files(path: Path) -> dict[str, Path]:
         top = top.parent
     found: dict[str, Path] = {}
     waiting = [(_name(path, top), path)]
+    own_package = waiting[0][0].split(".")[0]
     while waiting:
         name, file = waiting.pop()
         if name not in found:
             found[name] = file
             package = name if file.name == "__init__.py" else name.rpartition(".")[0]
             for origin, wanted in _IMPORTS.of(_source(file), package):
+                if top.name in _INSTALLED and origin.split(".")[0] not in ("mmlib", own_package):
+                    continue  # beside an installed package lie all others, whose versions are in the key
                 waiting += _resolved(origin, wanted, (top, _ROOT))
     _IMPORTS.keep()
     return found
