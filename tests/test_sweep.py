@@ -109,6 +109,13 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, monkeypatch, 
     tables = [pd.read_parquet(place / "sweep.parquet") for place in (whole_run, broken)]
     pd.testing.assert_frame_equal(*tables)
     assert tables[0]["fills"].sum() > 0
+    part = sorted((broken / "parts").glob("*.npz"))[0]
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    assert main([*ARGUMENTS, "-o", str(broken), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reused"] == 4
+    pd.testing.assert_frame_equal(tables[0], pd.read_parquet(broken / "sweep.parquet"))
     for name in ("sweep.md", "sweep.html", "sweep.json"):
         assert (whole_run / name).stat().st_size > 0
     assert "White's reality check" in (whole_run / "sweep.md").read_text()

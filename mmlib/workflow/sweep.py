@@ -20,6 +20,7 @@ from mmlib.core.queue import QUEUE_MODELS
 from mmlib.dtypes import Grade
 from mmlib.engine.sweep import HORIZONS_S, Market, mid_path, run_block, write_rows
 from mmlib.inference.reality import RealityCheck, mean_interval, reality_check
+from mmlib.intact import Damaged, read_arrays, write_arrays
 from mmlib.market.opening import open_source
 from mmlib.market.source import Source
 from mmlib.metrics.farm import open_farm
@@ -235,19 +236,27 @@ def _run(
     blocks = [settings[k : k + size] for k in range(0, len(settings), size)]
     model = {name: value for name, value in asdict(market).items() if name != "rows"}
     files = [parts / f"{sha256_json([identity, model, block.tobytes().hex()])[:24]}.npz" for block in blocks]
-    waiting = [k for k, file in enumerate(files) if not file.is_file()]
-    reused = sum(len(block) for k, block in enumerate(blocks) if k not in set(waiting))
+    results = {k: found for k, file in enumerate(files) if (found := _finished(file)) is not None}
+    waiting = [k for k in range(len(blocks)) if k not in results]
+    reused = sum(len(blocks[k]) for k in results)
     progress = _Progress(len(settings), reused)
     if waiting:
         with open_farm(options.workers, options.scheduler) as farm:
             tasks = [(market, blocks[k]) for k in waiting]
             for number, result in farm.each(run_block, tasks):
-                buffer = io.BytesIO()
-                np.savez(buffer, **result)  # type: ignore[arg-type]
-                write_atomic(files[waiting[number]], buffer.getvalue())
+                write_arrays(files[waiting[number]], result)
+                results[waiting[number]] = result
                 progress.done(len(tasks[number][1]))
-    loaded = [dict(np.load(file)) for file in files]
-    return {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}, reused
+    ordered = [results[k] for k in range(len(blocks))]
+    return {name: np.concatenate([part[name] for part in ordered]) for name in ordered[0]}, reused
+
+
+def _finished(file: Path) -> dict[str, np.ndarray] | None:
+    """A block that was finished before; one that is damaged is worked out again."""
+    try:
+        return dict(read_arrays(file))
+    except Damaged:
+        return None
 
 
 class _Progress:
@@ -290,7 +299,7 @@ def _judge(
         for name, part in (("chosen", slice(None, chosen_on)), ("unseen", slice(chosen_on, None))):
             table[f"{name}_net"] = pnl[:, part].sum(axis=1)
             table[f"{name}_net_bps"] = 1e4 * table[f"{name}_net"] / traded[:, part].sum(axis=1)
-    table["fills"], table["requests"], table["fees"] = results["fills"], results["requests"], results["fees"]
+    table["fills"], table["requests"], table["fees"] = results["fills"], results["requests"], -results["fees"]
     for horizon in HORIZONS_S:
         table[f"markout_{horizon}s_bps"] = results[f"markout_{horizon}s_bps"]
     table["mean_abs_position"] = np.abs(position).mean(axis=1)
