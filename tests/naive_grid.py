@@ -30,6 +30,7 @@ class NaiveGrid:
         self.book = NaiveBook()
         self.orders: dict[int, Own] = {}  # by price tick: what we think there is
         self.status: dict[int, str] = {}
+        self.left: dict[int, float] = {}  # base units open, as we know it
         self.position = 0.0
         self.seen: list[tuple] = []
 
@@ -57,11 +58,14 @@ class NaiveGrid:
                 self.status[told.id] = "live"
         elif told.what == "ack":
             self.status[told.id] = "live"
+        elif told.what == "fill":
+            self.position += known.side * told.qty
+            self.filled.append((told.exch_ns, known.side, told.tick, told.qty))
+            self.left[told.id] -= told.qty
+            if self.left[told.id] < 0.5 * self.venue.lot:
+                self.status[told.id] = "fill"
         else:
             self.status[told.id] = told.what
-            if told.what == "fill":
-                self.position += known.side * told.qty
-                self.filled.append((told.exch_ns, known.side, told.tick, told.qty))
 
     def send(self, now: int, what: str, order: Own) -> None:
         order.sent_ns = now
@@ -89,6 +93,7 @@ class NaiveGrid:
             for tick in ticks:
                 if tick > 0 and tick not in self.orders:
                     self.orders[tick] = Own(tick, side, tick, self.qty, "GTX")
+                    self.left[tick] = self.qty
                     self.send(now, "new", self.orders[tick])
 
     def run(self) -> list[tuple]:

@@ -120,7 +120,7 @@ def grid_values(k: int) -> dict:
         "interval_ticks": 1 + k % 3,
         "half_spread_ticks": k % 5,
         "skew": [0.0, 1.0, 0.3][k % 3],
-        "order_qty": 0.5,
+        "order_qty": [0.5, 2.0, 4.0, 0.5, 7.0][k % 5],
         "max_position": [0.5, 2.0, 50.0][k % 3],
     }
 
@@ -140,6 +140,7 @@ def grids_run(
         queue_exponent=[1.0 + k % 3 for k in which],
         entry_ns=[entry for entry, _ in latency],
         response_ns=[response for _, response in latency],
+        partial_fills=[k % 2 == 1 for k in which],
         step_ns=7,
     )
     out: list[list[tuple]] = [[] for _ in which]
@@ -175,7 +176,9 @@ def test_grids_of_many_accounts_fill_as_the_naive_loop_fills_each() -> None:
     together = grids_run(events(rows), range(12), chunk=50)
     for k in range(12):
         entry, response = GRID_LATENCIES[k % 4]
-        venue = NaiveVenue(MODELS[k % 6], 1.0 + k % 3, LOT, lambda ns, response=response: response, False)
+        venue = NaiveVenue(
+            MODELS[k % 6], 1.0 + k % 3, LOT, lambda ns, response=response: response, k % 2 == 1
+        )
         shape = grid_values(k)
         naive = NaiveGrid(venue, rows, entry, 7, shape, shape["order_qty"], shape["max_position"])
         assert sorted(together[k]) == sorted(naive.run())
