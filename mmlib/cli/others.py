@@ -131,6 +131,10 @@ def _loopback(args: argparse.Namespace) -> int:
 def _exchange(args: argparse.Namespace) -> int:
     from mmlib.workflow import exchange_verb
 
+    if args.check:
+        text, payload, code = exchange_verb.check(args)
+        show(args, payload, text)
+        return code
     exchange_verb.serve(args)
     return 0
 

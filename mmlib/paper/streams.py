@@ -98,6 +98,7 @@ class Streams:
                 self._takers[name].discard(socket)
                 if not self._takers[name]:
                     del self._takers[name]
+                    self._diffs.pop(name, None)  # whoever comes next begins with the book as it is then
 
     def leave(self, socket: Socket) -> None:
         """A connection is over."""

@@ -28,7 +28,8 @@ def add_exchange(verbs: Any, verb: MakeVerb) -> None:
         "serve a paper exchange on 127.0.0.1: any bot trades there, with the project's queue, latency and filters",
         "finishline exchange --symbols BTCUSDT --port 8811\n"
         "  finishline exchange --market recording:btcusdt.gz --symbols BTCUSDT --accounts params/accounts.yaml --feeds paper\n"
-        "  finishline exchange --venue binance --symbols BTCUSDT --faults drop@60,skew@90:60",
+        "  finishline exchange --venue binance --symbols BTCUSDT --faults drop@60,skew@90:60\n"
+        "  finishline exchange --check http://127.0.0.1:8811 --symbols BTCUSDT",
     )
     add = exchange.add_argument
     add(
@@ -76,4 +77,10 @@ def add_exchange(verbs: Any, verb: MakeVerb) -> None:
         "--json",
         action="store_true",
         help="print address, keys and where the secrets are, as one line of JSON",
+    )
+    add(
+        "--check",
+        default="",
+        metavar="URL",
+        help="hold an endpoint against the contract instead; key and secret of an account in FINISHLINE_KEY, FINISHLINE_SECRET",
     )

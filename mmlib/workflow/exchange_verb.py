@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, write_json
 from mmlib.workflow.params import check_symbols
@@ -61,6 +62,26 @@ def serve(args: argparse.Namespace) -> None:
             await asyncio.gather(hurting, *ends, return_exceptions=True)
 
     asyncio.run(main())
+
+
+def check(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]], int]:
+    """Hold an endpoint against the contract: text, JSON and exit code (1 where a rule does not hold).
+
+    Raises:
+        UserError: no address, an unknown venue, or more than one symbol.
+    """
+    from mmlib.paper.conformance import Contract
+
+    symbols = check_symbols(args.symbols)
+    if len(symbols) != 1:
+        raise UserError(f"--symbols {args.symbols}: expected one symbol to check with")
+    key, secret = (os.environ.get(f"FINISHLINE_{name}", "") for name in ("KEY", "SECRET"))
+    done = asyncio.run(Contract(args.check, args.venue, symbols[0], key, secret).check())
+    words = {True: "holds", False: "FAILS", None: "not looked at"}
+    lines = [f"{words[one.holds]:<14}{one.rule}" + ("" if one.holds else f": {one.found}") for one in done]
+    failed = sum(one.holds is False for one in done)
+    lines.append(f"{len(done)} rules, {failed} fail, {sum(one.holds is None for one in done)} not looked at")
+    return "\n".join(lines), [one.to_dict() for one in done], 1 if failed else 0
 
 
 def _introduce(up: Serving, args: argparse.Namespace) -> None:
