@@ -16,22 +16,18 @@ import numpy as np
 from mmlib.core._jit import jit_borrowing as jit
 from mmlib.core.book import BEST_ASK, BEST_BID, NO_ASK, NO_BID
 from mmlib.dtypes import Liquidity, OrderKind, TimeInForce
-from mmlib.exchange.latency import entry_latency_ns
-from mmlib.exchange.marketpass import exchange_until, local_until
-from mmlib.exchange.matching import on_cancel, on_new
+from mmlib.exchange.marketpass import local_until
 from mmlib.exchange.requests import DONE
 from mmlib.exchange.venue import (
     ACCEPTED,
     FILLED,
     MAX_TICKS,
-    N_ASKS,
-    N_BIDS,
     NEED_ROWS,
     NEED_TICKS,
     REACHED,
     REJECTED,
-    REPORTS_FULL,
 )
+from mmlib.strategy.gridrequests import dispatch, send, serve_until
 from mmlib.strategy.gridstate import (
     ASKED_CANCEL,
     ASKED_NEW,
@@ -45,84 +41,6 @@ NEED_ROOM = 5
 """Slots, lists or the queue of requests must grow (the other reasons to come back are those of ``venue`` and DONE)."""
 
 _TAKER = int(Liquidity.TAKER)
-
-
-@jit
-def _before(queue, a, b):
-    """Whether batch ``a`` reaches the exchange before batch ``b``."""
-    if queue[a]["arrives_ns"] != queue[b]["arrives_ns"]:
-        return queue[a]["arrives_ns"] < queue[b]["arrives_ns"]
-    return queue[a]["number"] < queue[b]["number"]
-
-
-@jit
-def _push(desk):
-    """Sift the last batch of the heap up to its place."""
-    queue, heap = desk.queue, desk.heap
-    k = desk.run[0]["n_waiting"] - 1
-    while k > 0 and _before(queue, heap[k], heap[(k - 1) // 2]):
-        heap[k], heap[(k - 1) // 2] = heap[(k - 1) // 2], heap[k]
-        k = (k - 1) // 2
-
-
-@jit
-def _pop(desk):
-    """Take the earliest batch off the heap; its place in ``queue`` is free again."""
-    queue, heap = desk.queue, desk.heap
-    run = desk.run[0]
-    run["n_waiting"] -= 1
-    n = run["n_waiting"]
-    heap[0], heap[n] = heap[n], heap[0]
-    k = 0
-    while 2 * k + 1 < n:
-        child = 2 * k + 1
-        if child + 1 < n and _before(queue, heap[child + 1], heap[child]):
-            child += 1
-        if not _before(queue, heap[child], heap[k]):
-            return
-        heap[k], heap[child] = heap[child], heap[k]
-        k = child
-
-
-@jit
-def _serve_batch(desk, batch):
-    """What one account sent at one step reaches the exchange."""
-    venue, orders = desk.venue, desk.orders
-    at = batch["first"]
-    desk.grids[batch["account"]]["n_waiting"] -= 1
-    while at != 0:
-        slot = at - 1
-        at = orders[slot]["next"]
-        venue.own[slot]["sent_ns"] = batch["sent_ns"]
-        place = orders[slot]["place"]
-        if place >= 0 and desk.states[batch["account"], place] == ASKED_NEW:
-            on_new(venue, slot, batch["arrives_ns"])
-        else:
-            on_cancel(venue, slot, batch["arrives_ns"])
-
-
-@jit
-def _serve_until(desk, rows, start, final, now_ns):
-    """Bring the exchange up to ``now_ns``: rows, and requests as they arrive."""
-    run, venue = desk.run[0], desk.venue
-    i = start
-    while True:
-        limit_ns = now_ns
-        if run["n_waiting"] > 0:
-            limit_ns = min(now_ns, desk.queue[desk.heap[0]]["arrives_ns"])
-        i, why = exchange_until(venue, rows, i, limit_ns)
-        if why != REACHED and (why != NEED_ROWS or not final):
-            return i, why
-        while run["n_waiting"] > 0 and desk.queue[desk.heap[0]]["arrives_ns"] <= limit_ns:
-            batch = desk.queue[desk.heap[0]]
-            resting = venue.edge[N_BIDS] + venue.edge[N_ASKS]
-            if venue.control[0]["n_reports"] + batch["count"] + resting > len(venue.reports):
-                return i, REPORTS_FULL
-            _serve_batch(desk, batch)
-            _pop(desk)
-        if run["n_waiting"] == 0 or desk.queue[desk.heap[0]]["arrives_ns"] > now_ns:
-            if limit_ns == now_ns:
-                return i, REACHED
 
 
 @jit
@@ -217,22 +135,6 @@ def _take_in(desk, now_ns, sightings):
 
 
 @jit
-def _send(desk, a, slot, now_ns):
-    """Put a request at the end of what the account sends at this step."""
-    grid = desk.grids[a]
-    order = desk.orders[slot]
-    order["sent_ns"] = now_ns
-    order["next"] = 0
-    if grid["batch_first"] == 0:
-        grid["batch_first"] = slot + 1
-    else:
-        desk.orders[grid["batch_last"] - 1]["next"] = slot + 1
-    grid["batch_last"] = slot + 1
-    grid["batch_count"] += 1
-    grid["n_requests"] += 1
-
-
-@jit
 def _quote(desk, a, side, tick, now_ns):
     """Send a new post-only order."""
     grid, run = desk.grids[a], desk.run[0]
@@ -254,51 +156,7 @@ def _quote(desk, a, side, tick, now_ns):
     own["leaves"] = grid["order_qty"]
     own["tif"] = TimeInForce.GTX
     own["kind"] = OrderKind.LIMIT
-    _send(desk, a, slot, now_ns)
-
-
-@jit
-def _refuse(desk, a, after_ns, now_ns):
-    """The account's latency refuses what it sends at this step: it learns so after a while."""
-    venue, grid = desk.venue, desk.grids[a]
-    account, control = venue.accounts[a], venue.control[0]
-    account["last_report_ns"] = max(now_ns + after_ns, account["last_report_ns"])
-    control["last_report_ns"] = max(control["last_report_ns"], account["last_report_ns"])
-    at = grid["batch_first"]
-    while at != 0:
-        row = venue.reports[control["n_reports"]]
-        row["at_ns"] = account["last_report_ns"]
-        row["exch_ns"] = now_ns
-        row["sent_ns"] = now_ns
-        row["slot"] = at - 1
-        row["account"] = a
-        row["what"] = REJECTED
-        control["n_reports"] += 1
-        at = desk.orders[at - 1]["next"]
-
-
-@jit
-def _dispatch(desk, a, now_ns):
-    """What the account sends at this step goes on its way, as one batch."""
-    grid, run, account = desk.grids[a], desk.run[0], desk.venue.accounts[a]
-    entry_ns = entry_latency_ns(account, desk.venue.tables, now_ns)
-    if entry_ns < 0:
-        _refuse(desk, a, -entry_ns, now_ns)
-    else:
-        account["last_arrival_ns"] = max(now_ns + entry_ns, account["last_arrival_ns"])
-        batch = desk.queue[desk.heap[run["n_waiting"]]]
-        batch["arrives_ns"] = account["last_arrival_ns"]
-        batch["sent_ns"] = now_ns
-        batch["number"] = run["n_batches"]
-        batch["account"] = a
-        batch["first"] = grid["batch_first"]
-        batch["count"] = grid["batch_count"]
-        run["n_batches"] += 1
-        run["n_waiting"] += 1
-        grid["n_waiting"] += 1
-        _push(desk)
-    grid["batch_first"] = 0
-    grid["batch_count"] = 0
+    send(desk, a, slot, now_ns)
 
 
 @jit
@@ -327,7 +185,7 @@ def _cancel_outside(desk, a, bid_tick, ask_tick, bids, asks, now_ns):
                 there[1, level] = 1
         if states[k] == LIVE and not (in_bids if sides[k] > 0 else in_asks):
             states[k] = ASKED_CANCEL
-            _send(desk, a, desk.slots[a, k], now_ns)
+            send(desk, a, desk.slots[a, k], now_ns)
 
 
 @jit
@@ -345,7 +203,7 @@ def _requote(desk, a, bid_tick, ask_tick, bids, asks, now_ns):
         if 0 < tick < MAX_TICKS and desk.there[1, k] == 0:
             _quote(desk, a, -1, tick, now_ns)
     if grid["batch_first"] != 0:
-        _dispatch(desk, a, now_ns)
+        dispatch(desk, a, now_ns)
 
 
 @jit
@@ -428,7 +286,7 @@ def quote_grids(desk, rows, exchange_row, local_row, final, sightings):
     while True:
         now_ns = run["next_ns"]
         if run["phase"] == STEP_SERVE:
-            i, why = _serve_until(desk, rows, i, final, now_ns)
+            i, why = serve_until(desk, rows, i, final, now_ns)
             if why != REACHED:
                 return i, j, why
             j, why = local_until(desk.prices, rows, j, now_ns)

@@ -299,7 +299,11 @@ def _judge(
         for name, part in (("chosen", slice(None, chosen_on)), ("unseen", slice(chosen_on, None))):
             table[f"{name}_net"] = pnl[:, part].sum(axis=1)
             table[f"{name}_net_bps"] = 1e4 * table[f"{name}_net"] / traded[:, part].sum(axis=1)
-    table["fills"], table["requests"], table["fees"] = results["fills"], results["requests"], -results["fees"]
+    table["fills"], table["requests"], table["fees"] = (
+        results["fills"],
+        results["requests"],
+        0.0 - results["fees"],
+    )
     for horizon in HORIZONS_S:
         table[f"markout_{horizon}s_bps"] = results[f"markout_{horizon}s_bps"]
     table["mean_abs_position"] = np.abs(position).mean(axis=1)
