@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from mmlib.gates.spec import load_gates
 from mmlib.market.opening import open_source
 from mmlib.paper.halting import Halting
 from mmlib.paper.session import run_bots
+from mmlib.paper.setup import Serving
 from tests.paper_fixtures import ROOT
 
 CONFIG = Config.model_validate({"market": {"rate_per_s": 200.0}})
@@ -151,3 +154,39 @@ def test_gates_on_what_is_not_measured_never_halt() -> None:
         halting.tick("BTCUSDT", row)
         assert halting.look(START_NS + k * 60 * S + 6 * S) == ""
     assert gates
+
+
+@pytest.mark.parametrize(
+    ("bot", "package"),
+    [
+        ("ccxt_quoter", "ccxt"),
+        ("sdk_quoter", "binance_sdk_derivatives_trading_usds_futures"),
+        ("python_binance_quoter", "binance"),
+    ],
+)
+def test_the_shipped_examples_trade(tmp_path: Path, bot: str, package: str) -> None:
+    """Each is stopped as soon as it has placed orders, however long its imports take."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    spec = SessionSpec("simulated", ("BTCUSDT",), ("A",), 240.0, 0.0, START_NS, 7)
+    placed: list[int] = []
+
+    def watch(up: Serving) -> None:
+        async def until_it_trades() -> None:
+            (party,) = up.exchange.parties.values()
+            while party.counts.orders < 4:
+                await asyncio.sleep(0.05)
+            placed.append(party.counts.orders)
+            up.exchange.ended.set()
+
+        up.tasks.add(asyncio.get_running_loop().create_task(until_it_trades()))
+
+    run_bots(
+        spec,
+        CONFIG,
+        tmp_path / "feeds",
+        ws=tmp_path,
+        bots=[str(ROOT / "params" / "bots" / f"{bot}.yaml")],
+        watch=watch,
+    )
+    assert placed

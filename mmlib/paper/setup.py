@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class Serving:
 
     Attributes:
         accounts: with their keys and secrets, in the order of the file.
+        tasks: of those who watch it; they are held until it ends.
     """
 
     server: PaperServer
@@ -68,6 +70,7 @@ class Serving:
     accounts: Sequence[tuple[Account, Credentials]]
     timelines: dict[str, Timeline]
     evidence: Evidence | None
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @property
     def exchange(self) -> PaperExchange:
