@@ -109,12 +109,14 @@ def _messages() -> list[str]:
 
 
 def orders(place: Path) -> None:
-    """A desk's own orders and the bench's strategy held against a few rows."""
+    """A desk's own orders, the bench's strategy and a block of a sweep held against a few rows."""
     import numpy as np
 
     from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH
     from mmlib.engine.bench import run_grid
+    from mmlib.engine.grids import settings_of
     from mmlib.engine.orders import replay_orders
+    from mmlib.engine.sweep import Market, run_block, write_rows
     from mmlib.feeds.orders import ORDER_ROW
 
     rows = np.zeros(40, EVENT)
@@ -127,6 +129,9 @@ def orders(place: Path) -> None:
     sizes = {"order_qty": 0.01, "max_position": 0.5}
     times = {"entry_ns": 1_000_000, "response_ns": 1_000_000}
     run_grid(rows, "grid", **common, **sizes)  # type: ignore[arg-type]
+    write_rows([rows], place / "rows.npy")
+    market = Market(str(place / "rows.npy"), 0.1, 0.001, 1_000_000_000)
+    run_block((market, settings_of([{"levels": 1, "interval_ticks": 1, **sizes}])))
     sent = np.zeros(0, ORDER_ROW)
     fees = {"maker_bps": 0.0, "taker_bps": 0.0}
     replay_orders([rows], sent, **common, **times, **fees)  # type: ignore[arg-type]
