@@ -83,10 +83,10 @@ def test_lengths_that_are_no_hours_are_refused(lengths: Any) -> None:
         ("vol_weight=0:1", "expected KEY=LOW:HIGH"),
         ("adaptive_spread.vol_weigt=0:1", "did you mean 'adaptive_spread.vol_weight'"),
         ("adaptive_spread.vol_weight", "expected KEY=LOW:HIGH"),
-        ("adaptive_spread.vol_weight=a:b", "expected numbers"),
+        ("adaptive_spread.vol_weight=a:b", "expected finite numbers"),
         ("adaptive_spread.vol_weight=2:1", "the lower first"),
-        ("adaptive_spread.vol_weight=0:nan", "the lower first"),
-        ("adaptive_spread.vol_weight=0:inf", "the lower first"),
+        ("adaptive_spread.vol_weight=0:nan", "expected finite numbers, such as"),
+        ("adaptive_spread.vol_weight=0:inf", "expected finite numbers, such as"),
         ("adaptive_spread.vol_weight=-1:1", "starts at -1"),
         ("adaptive_spread.vol_weight=0:6", "ends at 6"),
         ("adaptive_spread.min_spread_bps=0:1", "starts at 0"),
@@ -97,6 +97,12 @@ def test_lengths_that_are_no_hours_are_refused(lengths: Any) -> None:
 def test_impossible_ranges_are_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_ranges([text], RANGES)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, math.nan), (math.nan, 1.0), (0.0, math.inf), (-math.inf, 1.0)])
+def test_ranges_that_are_not_finite_are_refused_however_they_come(low: float, high: float) -> None:
+    with pytest.raises(UserError, match="the lower first"):
+        check_ranges([Range("adaptive_spread.vol_weight", low, high)])
 
 
 @pytest.mark.parametrize(

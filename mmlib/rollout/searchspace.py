@@ -86,7 +86,7 @@ def parse_ranges(texts: Sequence[str], base: Sequence[Range]) -> tuple[Range, ..
         try:
             ends = float(number(low)), float(number(high if colon else low))
         except ValueError:
-            raise UserError(f"--range {text}: expected numbers, such as {key}=0:2") from None
+            raise UserError(f"--range {text}: expected finite numbers, such as {key}=0:2") from None
         old = found[key]
         found[key] = Range(key, *ends, log=old.log and ends[0] > 0, whole=old.whole)
     return check_ranges(tuple(found.values()))
