@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
+from mmlib._crc import intact_payload, trailer
 from mmlib._io import write_atomic
 
-_TRAILER = struct.Struct("<4sIQ")
-_MAGIC = b"FLI1"
 _BESIDE = ".crc"
 _JSON_KEY = "crc32"
 _PARQUET_END = 8  # bytes: length of the footer, PAR1
@@ -43,8 +42,7 @@ class Damaged(OSError):
 
 def write_blob(path: Path, payload: bytes, *, sync: bool = True) -> Path:
     """Write bytes and behind them magic, CRC-32 and length; see ``_io.write_atomic``."""
-    trailer = _TRAILER.pack(_MAGIC, isal_zlib.crc32(payload), len(payload))
-    return write_atomic(path, [payload, trailer], sync=sync)
+    return write_atomic(path, [payload, trailer(payload)], sync=sync)
 
 
 def read_blob(path: Path) -> bytes:
@@ -57,10 +55,8 @@ def read_blob(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as exc:
         raise Damaged(path, exc.strerror or "cannot be read") from exc
-    payload = data[: -_TRAILER.size]
-    if len(data) < _TRAILER.size or data[-_TRAILER.size :] != _TRAILER.pack(
-        _MAGIC, isal_zlib.crc32(payload), len(payload)
-    ):
+    payload = intact_payload(data)
+    if payload is None:
         raise Damaged(path, "its checksum does not match")
     return payload
 

@@ -108,6 +108,41 @@ def test_the_cache_of_feeds(ending: str, damage: str, feeds: Path, filled: Path,
         shutil.rmtree(kept)
 
 
+@pytest.fixture(scope="module")
+def overlapping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two files of ticks whose times overlap, so that their rows are put in order together."""
+    home = tmp_path_factory.mktemp("overlapping")
+    with FeedWriter(home, "BTCUSDT") as writer:
+        writer.write("ticks", ticks(200, seed=3))
+        writer.write("fills", fills(20, seed=3))
+    (path,) = home.glob("pipeline_ticks_*.jsonl")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[::2]))
+    path.with_name("pipeline_ticks_20991231.jsonl").write_text("".join(lines[1::2] + lines[:6:2]))
+    for one in home.glob("*.jsonl"):
+        os.utime(one, (1_700_000_000, 1_700_000_000))
+    return home
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".parquet.crc", ".npy"])
+@pytest.mark.parametrize("damage", ["flips", *DAMAGE])
+def test_the_cache_of_feeds_that_overlap(ending: str, damage: str, overlapping: Path, tmp_path: Path) -> None:
+    expected, rng = build_dataset(overlapping, cache_dir=None), np.random.default_rng(5)
+    filled = tmp_path / "filled"
+    build_dataset(overlapping, cache_dir=filled)
+    for turn in range(-(-FLIPS // 3) if damage == "flips" else 1):
+        kept = tmp_path / str(turn)
+        shutil.copytree(filled, kept)
+        for worked_out in kept.glob("*.npz"):
+            worked_out.unlink()  # or the joined rows would not be needed
+        (path,) = kept.glob(f"together-*[0-9a-f]{ending}")
+        (flipped if damage == "flips" else DAMAGE[damage])(path, rng)
+        got = build_dataset(overlapping, cache_dir=kept)
+        pd.testing.assert_frame_equal(got.intervals, expected.intervals)
+        assert got.summary == expected.summary
+        shutil.rmtree(kept)
+
+
 def test_a_cache_that_was_damaged_is_whole_again(feeds: Path, filled: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     shutil.copytree(filled, kept)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmlib.core import kernelhome
-from mmlib.core.kernelcache import module_files, module_key
+from mmlib.core.kernelcache import _Imports, module_files, module_key
 
 ROOT = Path(__file__).parents[1]
 KEPT = "from mmlib.core.windows import advance; print(advance.stats.cache_path)"
@@ -142,6 +142,48 @@ def test_a_damaged_file_is_compiled_again(harm: bytes, tmp_path: Path) -> None:
     files[0].write_bytes(harm)
     assert _python(CALL, tmp_path, tmp_path) == "2.0 1"
     assert _python(CALL, tmp_path, tmp_path) == "2.0 0"
+
+
+FLIPPED = """
+from pathlib import Path
+import numpy as np
+from mmlib.core._jit import jit
+from pack.outer import outer
+
+def call():
+    fresh = jit(outer.py_func)
+    assert fresh(1.0) == 2.0
+    return sum(fresh.stats.cache_misses.values())
+
+call()
+(path,) = Path({home!r}).rglob("outer-*.kernel")
+rng, counts = np.random.default_rng(5), []
+for _ in range(40):
+    data = bytearray(path.read_bytes())
+    at = int(rng.integers(8 * len(data)))
+    data[at // 8] ^= 1 << at % 8
+    path.write_bytes(data)
+    counts.append((call(), call()))
+print(counts.count((1, 0)))
+"""
+
+
+def test_of_forty_flipped_bits_every_one_is_compiled_again_and_none_executed(tmp_path: Path) -> None:
+    _package(tmp_path)
+    assert _python(FLIPPED.format(home=str(tmp_path / "mm-finishline")), tmp_path, tmp_path) == "40"
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "other"])
+def test_damaged_notes_of_imports_are_read_again(harm: str, tmp_path: Path) -> None:
+    place, source = tmp_path / "imports.kept", b"from pack import inner\n"
+    first = _Imports(place)
+    expected = first.of(source, "pack")
+    first.keep()
+    data = bytearray(place.read_bytes())
+    if harm == "flip":
+        data[data.index(b"inner")] ^= 1
+    place.write_bytes({"cut": bytes(data[:-1]), "other": b"{}"}.get(harm, bytes(data)))
+    assert _Imports(place).of(source, "pack") == expected == [["pack", "inner"]]
 
 
 def test_nothing_is_kept_where_nothing_can_be_written(

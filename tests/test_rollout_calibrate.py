@@ -99,7 +99,9 @@ def test_impossible_ranges_are_refused(text: str, message: str) -> None:
         parse_ranges([text], RANGES)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, math.nan), (math.nan, 1.0), (0.0, math.inf), (-math.inf, 1.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, math.nan), (math.nan, 1.0), (0.0, math.inf), (-math.inf, 1.0)]
+)
 def test_ranges_that_are_not_finite_are_refused_however_they_come(low: float, high: float) -> None:
     with pytest.raises(UserError, match="the lower first"):
         check_ranges([Range("adaptive_spread.vol_weight", low, high)])

@@ -6,7 +6,8 @@ hash, argument types and processor into the name of the file. So a change recomp
 all checkouts and environments of a user share their kernels. They live in ``$FINISHLINE_CACHE`` or the user's cache directory.
 
 One specialisation is one file, written beside it and renamed: whoever writes at the same time, none is lost, and a killed
-process leaves whole files only.
+process leaves whole files only. A checksum stands behind it; a file in which a bit differs is never unpickled, but compiled and
+written again.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from mmlib._crc import intact_payload, trailer
 from mmlib.core.kernelhome import DIRECTORY
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -161,7 +163,7 @@ class _Imports:
 
     def _read(self) -> dict[str, list[list[str]]]:
         try:
-            return dict(json.loads(self._place.read_bytes())) if self._place is not None else {}
+            return dict(json.loads(_read_whole(self._place))) if self._place is not None else {}
         except (OSError, ValueError):
             return {}
 
@@ -183,14 +185,16 @@ def _imports(source: bytes, package: str) -> list[list[str]]:
     return found
 
 
-_IMPORTS = _Imports(Path(DIRECTORY, "imports.json") if DIRECTORY else None)
+_IMPORTS = _Imports(Path(DIRECTORY, "imports.kept") if DIRECTORY else None)
 
 
 def kept_keys(directory: Path) -> Iterator[tuple[Any, ...]]:
     """Keys of all that is kept: argument types, processor, code; what another version wrote is passed over."""
     for path in sorted(directory.rglob(f"*{_SUFFIX}")):
         with suppress(Exception):  # a type that is no more, a file that is being replaced
-            yield pickle.loads(path.read_bytes())[0]  # noqa: S301  (written by this user)
+            kept = _read(path)
+            if kept is not None:
+                yield kept[0]
 
 
 class KernelCache(_Cache):
@@ -292,17 +296,31 @@ class KernelCache(_Cache):
 def _read(path: Path) -> tuple[tuple[Any, ...], bytes] | None:
     """Key and pickled code of a file; None where it is absent or damaged."""
     try:
-        key, payload = pickle.loads(path.read_bytes())  # noqa: S301  (written by this user, or part of the package)
+        key, payload = pickle.loads(_read_whole(path))  # noqa: S301  (written by this user, or part of the package)
     except Exception:  # whatever a damaged file raises
         return None
     return key, payload
 
 
+def _read_whole(path: Path) -> bytes:
+    """What ``_replace`` wrote.
+
+    Raises:
+        OSError: it cannot be read. ValueError: any bit of it differs.
+    """
+    payload = intact_payload(path.read_bytes())
+    if payload is None:
+        raise ValueError(f"{path}: its checksum does not match")
+    return payload
+
+
 def _replace(path: Path, data: bytes) -> None:
+    """Write bytes and their checksum beside the path, and rename."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            file.write(trailer(data))
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
