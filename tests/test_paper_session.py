@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import importlib.util
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmlib._io import UserError
+from mmlib.cli import main
 from mmlib.config.models import Config
 from mmlib.dtypes import TICK, Liquidity, Status
 from mmlib.engine.measure import measure
@@ -35,7 +37,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Feeds of the example bot on eight seconds of a busy simulated market."""
     ws = tmp_path_factory.mktemp("ws")
     bot = ROOT / "params" / "bots" / "touch_quoter.yaml"
-    spec = SessionSpec("simulated", ("BTCUSDT", "ETHUSDT"), ("A",), 12.0, 0.0, START_NS, 7)
+    spec = SessionSpec("simulated", ("BTCUSDT", "ETHUSDT"), ("A",), 8.0, 0.0, START_NS, 7)
     return run_bots(spec, CONFIG, ws / "feeds", ws=ws, bots=[str(bot)]).feeds
 
 
@@ -52,7 +54,7 @@ def test_the_session_leaves_feeds_that_read(session: Path) -> None:
 
 
 def test_what_only_the_bot_could_know_has_no_value(session: Path) -> None:
-    measured = measure(session, planned_s=12.0)
+    measured = measure(session, planned_s=8.0)
     results = {one.id: one for one in measured.evaluate(load_gates(ROOT).step("shadow"))}
     assert results["shadow.hit_ratio"].status is Status.NO_DATA and results["shadow.hit_ratio"].value is None
     assert results["shadow.fetch_md_p95"].value is None
@@ -125,7 +127,7 @@ def test_a_bot_that_ends_early_leaves_a_session_that_is_not_complete(tmp_path: P
 
 def test_two_bots_are_two_arms_on_one_market(tmp_path: Path) -> None:
     bot = str(ROOT / "params" / "bots" / "touch_quoter.yaml")
-    spec = SessionSpec("simulated", ("BTCUSDT",), ("A", "B"), 8.0, 0.0, START_NS, 7)
+    spec = SessionSpec("simulated", ("BTCUSDT",), ("A", "B"), 6.0, 0.0, START_NS, 7)
     done = run_bots(spec, CONFIG, tmp_path / "feeds", ws=tmp_path, bots=[bot, bot])
     for kind in ("ticks", "fills"):
         assert set(read_feeds(done.feeds, kind).frame["arm"]) == {"A", "B"}
@@ -190,3 +192,52 @@ def test_the_shipped_examples_trade(tmp_path: Path, bot: str, package: str) -> N
         watch=watch,
     )
     assert placed
+
+
+@pytest.mark.recording
+def test_a_session_on_a_recording_replays_to_the_same_fills(shared_data: Path, tmp_path: Path) -> None:
+    """The bot trades on a real recording; the command line replays its orders file to the fills that the exchange wrote."""
+    recording = shared_data / "binance_usdm_btcusdt_20240808.gz"
+    spec = SessionSpec(f"recording:{recording}", ("BTCUSDT",), ("A",), 8.0, 0.0, 0, 7)
+    bot = str(ROOT / "params" / "bots" / "touch_quoter.yaml")
+    feeds = run_bots(spec, CONFIG, tmp_path / "feeds", ws=tmp_path, bots=[bot]).feeds
+    assert read_sidecar(feeds)["grade"] == "recording"  # type: ignore[index]
+    feed = read_feeds(feeds, "fills").frame
+    output = tmp_path / "fills.csv"
+    latency, fees = CONFIG.latency, CONFIG.fees
+    argv = [
+        "replay",
+        str(recording),
+        "--symbol",
+        "BTCUSDT",
+        "--orders",
+        str(feeds / "orders_arm_A_BTCUSDT.csv"),
+    ]
+    argv += ["--entry-latency-ms", str(latency.entry_ms), "--response-latency-ms", str(latency.response_ms)]
+    argv += [
+        "--maker-fee-bps",
+        str(fees.maker_bps),
+        "--taker-fee-bps",
+        str(fees.taker_bps),
+        "--partial-fills",
+    ]
+    argv += ["--workspace", str(tmp_path), "-o", str(output)]
+    assert main(argv) == 0
+    last_ns = int(feed["ts"].to_numpy("M8[ns]").astype("i8").max())
+    with output.open() as handle:
+        replayed = sorted(
+            (
+                int(row["exch_ts_ns"]),
+                row["order_id"],
+                float(row["price"]),
+                float(row["qty"]),
+                row["liquidity"],
+            )
+            for row in csv.DictReader(handle)
+            if int(row["exch_ts_ns"]) <= last_ns
+        )
+    written = sorted(
+        zip(feed["ts"].to_numpy("M8[ns]").astype("i8").tolist(), feed["order_id"].astype(str).tolist(),
+            feed["price"].tolist(), feed["qty"].tolist(), feed["liquidity"].tolist(), strict=True)
+    )  # fmt: skip
+    assert written and replayed == written

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmlib._io import UserError
 from mmlib.config.models import Config
+from mmlib.engine.crew import Progress
 from mmlib.engine.finished import Session, sidecar_of
 from mmlib.engine.place import claimed, listed, swap
 from mmlib.engine.session import obtain_feeds as obtain_own
@@ -46,7 +47,7 @@ def obtain_feeds(
     bots = [one for one in bots if one]
     if not bots:
         return obtain_own(spec, config, feeds, **given)
-    named = {name: given[name] for name in ("quarantine", "stops") if name in given}
+    named = {name: given[name] for name in ("quarantine", "stops", "progress") if name in given}
     return run_bots(spec, config, feeds, ws=ws, bots=bots, **named).feeds
 
 
@@ -59,12 +60,16 @@ def run_bots(
     bots: Sequence[str],
     quarantine: Path | None = None,
     stops: Sequence[Gate] = (),
+    progress: Progress | None = None,
     watch: Callable[[Serving], None] | None = None,
 ) -> Session:
     """Serve the market of ``spec`` for its duration while the bots trade there; blocks until the end.
 
     A bot that ends before its time ends the session; its feeds are whole and say that they are not complete. So does the first
     of ``stops`` that fires: the orders of that bot are cancelled before it is ended.
+
+    Args:
+        progress: is told how much of its time every symbol has had.
 
     Raises:
         UserError: the market cannot be served so, a bot cannot be started, or as `place.claimed`.
@@ -101,7 +106,7 @@ def run_bots(
             stops,
             watch,
         )
-        runner.run()
+        runner.run(progress)
         session = Session(spec, feeds, runner.runs, runner.started, _now(), {"stopped_by": runner.stopped_by})
         orders = {path.name: path.stat().st_size for path in sorted(place.glob("orders_*.csv"))}
         write_sidecar(
@@ -143,13 +148,18 @@ class _Runner:
         self._over = threading.Event()
         self._stop = threading.Event()
 
-    def run(self) -> None:
-        """Run to the end; Ctrl-C asks for a clean one."""
+    def run(self, progress: Progress | None) -> None:
+        """Run to the end, telling how far it is; Ctrl-C asks for a clean one."""
+        began = time.monotonic()
         thread = threading.Thread(target=self._thread, name="paper session")
         thread.start()
         while not self._over.is_set():
             try:
                 self._over.wait(0.2)  # a join that Ctrl-C interrupts would take the thread for ended
+                share = min((time.monotonic() - began) / max(self._spec.duration_s, 1e-9), 1.0)
+                if progress is not None:
+                    for symbol in self._spec.symbols:
+                        progress(symbol, share)
             except KeyboardInterrupt:
                 self._stop.set()
         thread.join()
