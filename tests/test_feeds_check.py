@@ -49,7 +49,8 @@ def test_a_clean_directory(feeds: Path) -> None:
     one = ticks_of(feeds)
     assert one.interval_s == pytest.approx(2.0, abs=1e-6)
     assert (one.gaps, one.out_of_order, one.other_day) == (0, 0, 0)
-    assert (one.symbols, one.arms, one.schema_versions) == (["BTCUSDT"], ["A", "B"], {"1-2": 600})
+    assert (one.symbols, one.arms, one.schema_versions) == (["BTCUSDT"], ["A", "B"], {"2": 600})
+    assert one.sources == {"none stated": 600}
     assert (one.first or "")[:19] == "2025-01-15T00:00:00"
     assert (one.last or "")[:19] == "2025-01-15T00:09:59"
 
@@ -139,7 +140,8 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 def test_the_verb_tells_and_its_exit_code_says_so(feeds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "check", str(feeds))
     assert code == 0
-    assert out.count("\n") == 5 and TICKS in out and "clean" in out
+    assert out.count("\n") == 7 and TICKS in out and "clean" in out
+    assert f"{TICKS}: source none stated: 600 lines" in out
     with (feeds / FILLS).open("ab") as handle:
         handle.write(b"[b]oops[/b]\n")
     (feeds / "fills_[red]x.jsonl").write_bytes(b"".join(lines_of(feeds, FILLS)[:2]))

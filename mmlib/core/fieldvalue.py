@@ -57,7 +57,8 @@ class Columns(NamedTuple):
     """Rows of a block, one table a storage, a row a field.
 
     Attributes:
-        whole: int64[., n], times in ns (NAT when absent), counts, codes of texts. real: float64[., n], NaN when absent.
+        whole: int64[., n], times in ns (NAT when absent), counts, codes of texts (-1 when absent).
+        real: float64[., n], NaN when absent.
         flag: uint8[., n]. span: int64[., n], begin and end of an id's text; begin is -1 when it is absent.
         line: int64[n], number of the row's line in the block, from 0.
         odd: int64[m, 3], lines set aside: number, begin, and how many rows stand before it.
@@ -139,6 +140,8 @@ def absent(fields, field, columns, row):
         columns.real[slot, row] = np.nan
     elif role == TIME:
         columns.whole[slot, row] = NAT
+    elif role == TEXT:
+        columns.whole[slot, row] = -1
     elif role == ID:
         columns.span[2 * slot, row] = -1
         columns.span[2 * slot + 1, row] = -1

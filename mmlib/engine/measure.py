@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,9 +164,10 @@ def measure(
         fill_frame = fill_frame[fill_frame["ts"] < end]
     sidecar = read_sidecar(feeds)
     unmeasured = frozenset((sidecar or {}).get("unmeasured", ()))
-    grade = grade_of(feeds)
+    sources = ticks.sources | fills.sources
+    grade = grade_of(feeds, sources)
     spans = tick_summary(tick_frame, by=("symbol",))["span_s"] if len(tick_frame) else pd.Series([0.0])
-    source = _source(sidecar, feeds)
+    source = _source(sidecar, feeds, sources)
     return Measures(
         ticks=tick_frame,
         fills=fill_frame,
@@ -199,10 +200,10 @@ def _blank(frame: pd.DataFrame, unmeasured: Set[str]) -> pd.DataFrame:
     return frame.assign(**dict.fromkeys(names, np.nan)) if names else frame
 
 
-def _source(sidecar: Mapping[str, Any] | None, feeds: Path) -> str:
+def _source(sidecar: Mapping[str, Any] | None, feeds: Path, sources: Collection[str]) -> str:
     """What the feeds come from; what weakens them and incidents that were scripted are part of that."""
     if sidecar is None:
-        return str((stated(feeds) or {}).get("source", "no feeds"))
+        return str((stated(feeds, sources) or {}).get("source", "no feeds"))
     scripted = ", ".join(sidecar.get("incidents", ()))
     said = [str(sidecar["source"]), *sidecar.get("caveats", ())]
     return ", ".join([*said, f"scripted incidents: {scripted}"] if scripted else said)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from mmlib.feeds.careful import CUT_SHORT, BadLine
 from mmlib.feeds.columns import empty_frame, table_frame
-from mmlib.feeds.decode import decode_all
+from mmlib.feeds.decode import Origin, decode_all
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import FeedStream
 
@@ -28,12 +29,14 @@ class Block:
         bad: the others, numbered likewise.
         lines: how many there are that are not blank.
         broken: why a compressed file could not be unpacked further; "" while it can.
+        origins: see ``decode.Decoded``.
     """
 
     frame: pd.DataFrame
     bad: list[BadLine]
     lines: int
     broken: str = ""
+    origins: Counter[Origin] = field(default_factory=Counter)
 
 
 def read_blocks(source: Path | BinaryIO, kind: Kind, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -49,7 +52,7 @@ def read_blocks(source: Path | BinaryIO, kind: Kind, block_bytes: int = BLOCK_BY
         frame = table_frame(kind, found.table)
         frame["_line"] += before
         bad = [BadLine(entry.line + before, entry.reason, entry.text) for entry in found.bad]
-        yield Block(frame, bad, len(frame) + len(bad))
+        yield Block(frame, bad, len(frame) + len(bad), origins=found.origins)
         before += found.lines
         torn = found.torn
     if stream.broken:

@@ -32,7 +32,7 @@ from mmlib.feeds.convert import Found, Onlooker, convert
 from mmlib.feeds.schema import Kind, schema_text
 from mmlib.feeds.stream import FeedStream
 
-VERSION = 3
+VERSION = 4
 DECIDING = (
     *(f"core/{name}.py" for name in ("_jit", "clock", "decimals", "feedline", "fieldvalue", "jsonline")),
     *(f"core/{name}.py" for name in ("likelines", "number", "separators", "textcodes", "words")),
@@ -59,6 +59,7 @@ class Facts:
         broken: why a compressed file could not be read to its end, or "".
         out_of_order: rows that were not later than the one before them of the same symbol and arm; the Parquet file is sorted.
         groups: symbol, arm, rows, first and last time of each symbol and arm.
+        origins: schema version, stated source ("" for none), and how many lines state them, duplicates among them.
     """
 
     source: str
@@ -75,6 +76,12 @@ class Facts:
     broken: str
     out_of_order: int
     groups: list[tuple[str, str, int, int, int]]
+    origins: list[tuple[int, str, int]]
+
+    @property
+    def sources(self) -> set[str]:
+        """What lines state as their source, "" for those that state none."""
+        return {source for _, source, _ in self.origins}
 
     @property
     def span_ns(self) -> tuple[int, int] | None:
@@ -191,7 +198,8 @@ def _load(path: Path, base: Path, whole: bool) -> Entry | None:
         held.pop("path")
         if held["rows"] != metadata.num_rows:
             return None
-        held["groups"] = [tuple(group) for group in held["groups"]]
+        for name in ("groups", "origins"):
+            held[name] = [tuple(group) for group in held[name]]
         return Entry(path, parquet, quarantine, Facts(**held))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
@@ -331,6 +339,7 @@ def _facts(path: Path, found: Found, stat: os.stat_result, began: int) -> Facts:
         broken=found.broken,
         out_of_order=found.out_of_order,
         groups=found.groups,
+        origins=[(*origin, n) for origin, n in sorted(found.origins.items())],
     )
 
 

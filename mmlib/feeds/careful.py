@@ -15,6 +15,8 @@ from mmlib.feeds.timestamps import to_ns
 
 CUT_SHORT = "; the file ends in this line"
 """How the reason of a last line ends that was not written whole, or not yet."""
+HEAD_KEY = "head"
+"""Key under which ``judge`` gives the line's schema version and stated source, "" for none; they are no columns."""
 _LONG = 1 << 20  # bytes of a line; longer ones take turns, as objects may take thirty times as much
 _IN_TURN = threading.Lock()
 
@@ -60,7 +62,8 @@ def _judged(kind: Kind, raw: bytes, line: int, torn: bool) -> dict[str, Any] | B
         return BadLine(line, _schema_reason(exc), _text(raw))
     except ValueError as exc:
         return BadLine(line, f"timestamp: {exc}", _text(raw))
-    return {name: row.get(name) for name in roles(kind)}
+    head = int(row["schema"]), row.get("source") or ""
+    return {name: row.get(name) for name in roles(kind)} | {HEAD_KEY: head}
 
 
 def _text(raw: bytes) -> str:

@@ -15,13 +15,15 @@ import pandas as pd
 from mmlib._io import UserError
 from mmlib.feeds.blocks import Block, read_blocks
 from mmlib.feeds.careful import CUT_SHORT
+from mmlib.feeds.decode import Origin
 from mmlib.feeds.order import KEYS
 from mmlib.feeds.progress import Progress, counted, told
 from mmlib.feeds.reader import feed_files
-from mmlib.feeds.schema import FILE_STEM, KINDS, SCHEMA_VERSION, Kind
+from mmlib.feeds.schema import FILE_STEM, KINDS, Kind
 from mmlib.feeds.timestamps import DAY_NS, day_text, to_text
 
 GAP_INTERVALS = 3.0  # of the tick interval: at least two ticks are missing
+NONE_STATED = "none stated"
 _MOST_REASONS = 50  # kept apart in one file; the rest is counted together
 _SHOWN_GAPS = 5  # the longest
 _DAY = re.compile(r"_(\d{8})\.jsonl")
@@ -46,7 +48,8 @@ class FileCheck:
         interval_s: the distance of neighbouring ticks of a symbol and arm (median; the largest among them), None for fills.
         gaps: how many distances exceed three such intervals; ``gap_s`` what they leave uncovered; ``longest_gaps`` from, to,
             seconds, symbol, arm. The distance to the last tick of the file before counts.
-        schema_versions: version -> lines that fit it; what states another is in quarantine.
+        schema_versions: version -> lines that state and fit it; what states another is in quarantine.
+        sources: stated source ("none stated" for none) -> lines.
     """
 
     file: str
@@ -71,6 +74,7 @@ class FileCheck:
     symbols: list[str] = field(default_factory=list)
     arms: list[str] = field(default_factory=list)
     schema_versions: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
 
     @property
     def bad(self) -> int:
@@ -150,9 +154,11 @@ class _Kind:
         times: dict[Key, list[np.ndarray]] = {}
         latest: dict[Key, int] = {}
         marks: list[np.ndarray] = []
+        origins: Counter[Origin] = Counter()
         try:
             for block in read_blocks(path, self._kind):
                 _count_bad(found, block)
+                origins += block.origins
                 frame = self._in_range(block.frame)
                 found.outside_range += len(block.frame) - len(frame)
                 found.readable += len(frame)
@@ -166,8 +172,12 @@ class _Kind:
             raise UserError(f"{path}: cannot be read ({exc.strerror or exc}); expected a feed file") from exc
         found.duplicates = self._repeated(marks)
         found.readable -= found.duplicates
-        if found.readable or found.outside_range:
-            found.schema_versions = {f"1-{SCHEMA_VERSION}": found.lines - found.bad - found.unfinished}
+        for (version, source), n in sorted(origins.items()):
+            for counts, name in (
+                (found.schema_versions, str(version)),
+                (found.sources, source or NONE_STATED),
+            ):
+                counts[name] = counts.get(name, 0) + n
         self._span(found, {key: np.sort(np.concatenate(parts)) for key, parts in times.items()})
         return found
 

@@ -19,7 +19,7 @@ from mmlib.core.feedline import watch
 from mmlib.core.fieldvalue import Columns
 from mmlib.feeds.careful import BadLine
 from mmlib.feeds.columns import pairs_of
-from mmlib.feeds.decode import Decoded, decode, decode_all
+from mmlib.feeds.decode import Decoded, Origin, decode, decode_all
 from mmlib.feeds.order import DUPLICATE, FEW, RARE, ROW_GROUP, FewRows, Ordering, open_writer
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block, FeedStream
@@ -52,6 +52,7 @@ class Found:
     out_of_order: int = 0
     quarantined: Counter[str] = field(default_factory=Counter)
     groups: list[tuple[str, str, int, int, int]] = field(default_factory=list)
+    origins: Counter[Origin] = field(default_factory=Counter)
 
     @property
     def blank(self) -> int:
@@ -138,6 +139,7 @@ def _parts(
                 tables.append(_numbered(part.table, found.lines))
             found.lines += part.lines
             found.rows += len(part.table)
+            found.origins += part.origins
         if len(tables) == 1:
             yield tables[0]
         elif tables:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -28,7 +29,7 @@ from mmlib.core.likelines import room as places_room
 from mmlib.core.textcodes import RECENT, TEXT_WORDS, Texts
 from mmlib.core.words import SLACK
 from mmlib.feeds import stream
-from mmlib.feeds.careful import BadLine, judge
+from mmlib.feeds.careful import HEAD_KEY, BadLine, judge
 from mmlib.feeds.columns import Role, roles
 from mmlib.feeds.schema import HEAD, Kind, schema, types_of
 from mmlib.feeds.stream import Block
@@ -71,6 +72,10 @@ def arrow_schema(kind: Kind) -> pa.Schema:
     return pa.schema([*fields, pa.field("line", pa.int64(), nullable=False)])
 
 
+Origin = tuple[int, str]
+"""Schema version and stated source of a line, "" for none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """What a block of lines holds.
@@ -78,6 +83,7 @@ class Decoded:
     Attributes:
         table: rows, see ``arrow_schema``. bad: bad lines. lines: how many the block has; numbers count from 1 in the block.
         torn: the file ends in the last line, without a line break. room: the memory of the table's columns.
+        origins: (schema version, stated source, "" for none) -> rows; every one of them is looked at.
     """
 
     table: pa.Table
@@ -85,6 +91,7 @@ class Decoded:
     lines: int
     torn: bool = False
     room: Columns | None = None
+    origins: Counter[Origin] = field(default_factory=Counter)
 
 
 def decode(kind: Kind, block: Block, room: Columns | None = None) -> Decoded | None:
@@ -108,14 +115,16 @@ def decode(kind: Kind, block: Block, room: Columns | None = None) -> Decoded | N
         if lines < 0:
             return None
     table = _table(kind, block.buf, columns, texts, rows)
+    origins = _origins(kind, columns, texts, rows)
     if n_odd == 0:
-        return Decoded(table, [], lines, block.torn, columns)
+        return Decoded(table, [], lines, block.torn, columns, origins)
     good, bad = _careful(kind, block, columns.odd[:n_odd], lines)
     if good:
+        origins.update(row[HEAD_KEY] for row in good)
         more = _rows_table(kind, good)
         table = pa.concat_tables([table.unify_dictionaries(), more]).unify_dictionaries().combine_chunks()
         table = table.take(np.argsort(table.column("line").to_numpy(), kind="stable"))
-    return Decoded(table, bad, lines, block.torn, columns)
+    return Decoded(table, bad, lines, block.torn, columns, origins)
 
 
 def decode_all(kind: Kind, block: Block) -> Iterator[Decoded]:
@@ -279,6 +288,16 @@ def _met(texts: Texts) -> list[str]:
     return [
         row.astype("<u8").tobytes()[:n].decode("ascii") for row, n in zip(texts.words, lengths, strict=False)
     ]
+
+
+def _origins(kind: Kind, columns: Columns, texts: Texts, rows: int) -> Counter[Origin]:
+    """What every row states of itself; see ``Decoded``."""
+    version, source = (columns.whole[_slots(kind)[name][1], :rows] for name in HEAD)
+    names = ["", *_met(texts)]
+    counts = np.bincount(version * len(names) + source + 1)
+    return Counter(
+        {(int(k) // len(names), names[int(k) % len(names)]): int(counts[k]) for k in np.flatnonzero(counts)}
+    )
 
 
 def _times(ns: np.ndarray) -> pa.Array:

@@ -8,7 +8,7 @@ names; feeds whose lines state something weaker never do, whether or not ``feeds
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ def read_declaration(directory: Path) -> Declaration | None:
 def sources_in(directory: Path) -> set[str]:
     """What lines of the feeds state as their source, "" for lines that state none.
 
-    Of each file the first and the last lines are looked at, and 64 places between; of a packed one, its first block.
+    Of each file the first and the last lines are looked at, and 64 places between; of a packed one, its first block: for who
+    has not read the feeds. Who has knows of every line (``cache.Facts.sources``).
     """
     found: set[str] = set()
     for path in sorted(directory.glob("*.jsonl*")) if directory.is_dir() else ():
@@ -83,9 +84,14 @@ def sources_in(directory: Path) -> set[str]:
     return found
 
 
-def weakest_stated(directory: Path) -> Grade | None:
-    """The weakest grade that lines of the feeds state, None where they state none of ours."""
-    return Grade.weakest([Grade(one) for one in sources_in(directory) if one in list(Grade)])
+def weakest_stated(directory: Path, sources: Collection[str] = ()) -> Grade | None:
+    """The weakest grade that lines of the feeds state, None where they state none of ours.
+
+    Args:
+        sources: what lines were found to state when the feeds were read; ``sources_in`` is looked at as well.
+    """
+    every = {*sources_in(directory), *sources}
+    return Grade.weakest([Grade(one) for one in every if one in list(Grade)])
 
 
 def _some_lines(path: Path) -> Iterator[bytes]:

@@ -41,6 +41,7 @@ class Feed:
         files: what was read, in order.
         unfinished: files that end in a line which was still being written; it is in neither of the two.
         quarantined: how many lines are not in the frame because they could not be used. duplicates: that repeat an earlier one.
+        sources: what the lines of the files state as their source, every one of them; "" for lines that state none.
     """
 
     frame: pd.DataFrame
@@ -49,6 +50,7 @@ class Feed:
     unfinished: list[Path] = field(default_factory=list)
     quarantined: int = 0
     duplicates: int = 0
+    sources: frozenset[str] = frozenset()
 
 
 def read_feeds(
@@ -124,6 +126,7 @@ def read_feeds(
         unfinished,
         sum(sum(entry.facts.quarantined.values()) for entry in entries) + between,
         sum(entry.facts.duplicates for entry in entries) + between,
+        frozenset().union(*(entry.facts.sources for entry in entries)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,13 @@ def read_sidecar(directory: Path) -> dict[str, Any] | None:
     return dict(payload)
 
 
-def stated(directory: Path) -> dict[str, Any] | None:
+def stated(directory: Path, sources: Collection[str] = ()) -> dict[str, Any] | None:
     """What is stated of a directory's feeds: its sidecar, or what the desk states of its own; None when there are none.
 
     The grade is the weakest of what sidecar and lines state. Without a sidecar it is live only where a declaration says so.
+
+    Args:
+        sources: what lines state, from who has read every one of them (``Feed.sources``); otherwise some are looked at.
 
     Raises:
         UserError: a sidecar or a declaration that cannot be trusted.
@@ -67,7 +70,7 @@ def stated(directory: Path) -> dict[str, Any] | None:
     sidecar = read_sidecar(directory)
     if sidecar is None and (not directory.is_dir() or not any(directory.glob("*.jsonl*"))):
         return None
-    of_lines = weakest_stated(directory)
+    of_lines = weakest_stated(directory, sources)
     if sidecar is not None:
         known = [Grade(sidecar["grade"]), *([of_lines] if of_lines else [])]
         return {**sidecar, "grade": str(Grade.weakest(known))}
@@ -87,13 +90,13 @@ def stated(directory: Path) -> dict[str, Any] | None:
     }
 
 
-def grade_of(directory: Path) -> Grade:
+def grade_of(directory: Path, sources: Collection[str] = ()) -> Grade:
     """Evidence grade of a directory, see ``stated``.
 
     Raises:
         UserError: a sidecar or a declaration that cannot be trusted.
     """
-    found = stated(directory)
+    found = stated(directory, sources)
     return Grade.STATED if found is None else Grade(found["grade"])
 
 

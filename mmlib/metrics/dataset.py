@@ -228,7 +228,8 @@ def _grid(
 def _summary(
     intervals: pd.DataFrame, grid: Grid, ticks: Ticks, fills: Feed, feeds_dir: Path
 ) -> dict[str, Any]:
-    sidecar, said = read_sidecar(feeds_dir), stated(feeds_dir) if ticks.entries else None
+    sources = fills.sources.union(*(entry.facts.sources for entry in ticks.entries))
+    sidecar, said = read_sidecar(feeds_dir), stated(feeds_dir, sources) if ticks.entries else None
     present = _present(intervals)
     kept = int((present["reason"] == "").sum())
     return {

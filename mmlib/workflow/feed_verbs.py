@@ -106,7 +106,7 @@ def _check_text(found: FeedCheck) -> str:
             "–"
             if one.interval_s is None
             else f"{one.gaps:,}" + (f" ({one.gap_s:,.0f} s)" if one.gaps else ""),
-            ", ".join(f"v{version}" for version in one.schema_versions) or "–",
+            ", ".join(f"v{version}: {n:,}" for version, n in one.schema_versions.items()) or "–",
         )
         for one in found.files
     ]
@@ -118,7 +118,8 @@ def _check_text(found: FeedCheck) -> str:
 
 
 def _notes(one: FileCheck) -> list[str]:
-    lines = [
+    lines = [f"{one.file}: source {source}: {n:,} lines" for source, n in one.sources.items()]
+    lines += [
         f"{one.file}: {n:,} × {reason} (first on line {one.examples[reason]:,})"
         for reason, n in sorted(one.quarantined.items(), key=lambda item: -item[1])
     ]
