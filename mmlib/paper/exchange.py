@@ -131,6 +131,7 @@ class PaperExchange:
         def arrive(at_ns: int) -> None:
             answer_ns = at_ns + party.model.response_ns
             try:
+                self.trading.current(party)
                 result = operation(at_ns)
             except Exception as exc:  # whatever it is, the one who asked gets it
                 self.at(answer_ns, partial(_settle, done, None, exc))
@@ -189,6 +190,10 @@ class PaperExchange:
             self._market(due_ns)
             action(due_ns)
         self._market(until_ns)
+        self.trading.settle(self.parties.values())
+        for times, mids in self._mids.values():
+            times.clear()
+            mids.clear()
 
     def mid_before(self, symbol: str, exch_ns: int) -> float:
         """The mid just before a moment of the rows taken last [quote currency]."""
@@ -207,7 +212,7 @@ class PaperExchange:
 
     def _play(self, symbol: str, rows: np.ndarray) -> None:
         tape = self.tapes[symbol]
-        times, mids = self._mids[symbol] = ([], [])
+        times, mids = self._mids[symbol]
         when = rows["exch_ts_ns"]
         edges = [0, *(np.flatnonzero(np.diff(when)) + 1).tolist(), len(rows)]
         for first, last in pairwise(edges):

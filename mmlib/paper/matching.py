@@ -103,11 +103,16 @@ class Matching:
         """Whether no further order has room."""
         return not self._free
 
-    def advance(self, rows: np.ndarray) -> list[Report]:
-        """Apply ``EVENT[n]``; what that did to the orders. While there are none, rows are kept for later."""
+    def wait(self, rows: np.ndarray) -> None:
+        """Take ``EVENT[n]``, to be applied with those before them by the next `flush`."""
         self._waiting.append(rows)
         self._n_waiting += len(rows)
-        if len(self._free) == self._slots and self._n_waiting < _LATER_ROWS:
+
+    def flush(self, *, always: bool = False) -> list[Report]:
+        """Apply what waits; what that did to the orders. While there are none, rows go on waiting unless told otherwise."""
+        if not self._waiting:
+            return []
+        if not always and len(self._free) == self._slots and self._n_waiting < _LATER_ROWS:
             return []
         waiting, self._waiting, self._n_waiting = self._waiting, [], 0
         return self._apply(waiting[0] if len(waiting) == 1 else read_only(np.concatenate(waiting)))
@@ -125,10 +130,9 @@ class Matching:
     def enter(
         self, order_id: int, side: int, kind: OrderKind, tif: str, ticks: int, lots: int, at_ns: int
     ) -> tuple[int, list[Report]]:
-        """A new order arrives: its slot, and what became of it at once."""
+        """A new order arrives, after a `flush` of everything: its slot, and what became of it at once."""
+        assert not self._waiting
         slot = self._free.pop()
-        if self._waiting:
-            self.advance(self._waiting[0][:0])
         if ticks >= len(self._venue.bid_head):
             self._grow(ticks)
         own = self._venue.own[slot]
@@ -203,6 +207,7 @@ def warm_up() -> None:
     rows["flags"] |= np.array([FLAG_BUY, FLAG_SELL], np.uint8)
     rows["price_ticks"], rows["qty"], rows["exch_ts_ns"] = (5000, 5002), 1.0, (1, 2)
     matching = Matching(1.0, FillModel(), 4)
-    matching.advance(read_only(rows))
+    matching.wait(read_only(rows))
+    matching.flush(always=True)
     slot, _ = matching.enter(1, 1, OrderKind.LIMIT, "GTC", 5000, 1, 11)
     matching.cancel(slot, 12)

@@ -66,6 +66,7 @@ class Trading:
         Raises:
             ApiError: it is refused; nothing is recorded of it.
         """
+        self.current(party)
         tape = self._tapes[order.symbol]
         if party.store.duplicate(order.symbol, order.client_id):
             raise self._venue.duplicate()
@@ -99,6 +100,7 @@ class Trading:
         Raises:
             ApiError: there is no such order, or it is no longer open.
         """
+        self.current(party)
         if order is None or not order.status.open:
             raise UNKNOWN_CANCEL
         party.counts.cancels += 1
@@ -136,14 +138,26 @@ class Trading:
         self.report(party, order.symbol, reports)
 
     def advance(self, parties: Iterable[Party], symbol: str, rows: np.ndarray) -> None:
-        """The market goes on: apply ``EVENT[n]`` for every account."""
+        """The market goes on: hand ``EVENT[n]`` to every account; `settle` or `current` applies them."""
         for party in parties:
-            reports = party.matchings[symbol].advance(rows)
-            if reports:
-                self.report(party, symbol, reports)
+            party.matchings[symbol].wait(rows)
+
+    def settle(self, parties: Iterable[Party]) -> None:
+        """Apply what the market did to every account that has orders."""
+        for party in parties:
+            for symbol, matching in party.matchings.items():
+                reports = matching.flush()
+                if reports:
+                    self.report(party, symbol, reports)
+
+    def current(self, party: Party) -> None:
+        """Apply what the market did so far to one account, as a request of it must find it."""
+        for symbol, matching in party.matchings.items():
+            self.report(party, symbol, matching.flush(always=True))
 
     def restore(self, party: Party, order: Order, at_ns: int) -> None:
         """Put an open order of the journal back; it begins at the end of its queue."""
+        self.current(party)
         slot, reports = party.matchings[order.symbol].enter(
             order.order_id, order.side, OrderKind.LIMIT, order.tif, order.ticks, order.left_lots, at_ns
         )

@@ -31,6 +31,7 @@ class Funding:
     def _charge(self, at_ns: int) -> None:
         exchange, time_ms = self._exchange, self._exchange.clock.wall_ms(at_ns)
         for party in exchange.parties.values():
+            exchange.trading.current(party)
             for symbol, tape in exchange.tapes.items():
                 if party.ledger.position(symbol).lots:
                     party.ledger.fund(symbol, FUNDING_RATE, mark_price(tape), time_ms)
