@@ -16,7 +16,6 @@ from mmlib.config.models import Config
 from mmlib.engine.crew import Progress
 from mmlib.engine.finished import Session, sidecar_of
 from mmlib.engine.place import claimed, listed, swap
-from mmlib.engine.session import obtain_feeds as obtain_own
 from mmlib.engine.spec import SessionSpec, SymbolRun
 from mmlib.feeds.sidecar import write_sidecar
 from mmlib.gates.spec import Gate
@@ -29,26 +28,6 @@ from mmlib.paper.setup import Serving, Setup, serving
 
 _SECOND_S = 1.0
 CAVEAT = "paper: orders of a bot that is not ours, on the paper exchange"
-
-
-def obtain_feeds(
-    spec: SessionSpec, config: Config, feeds: Path, *, ws: Path, bots: Sequence[str] = (), **given: Any
-) -> Path:
-    """As `engine.session.obtain_feeds`; with ``bots``, a session of those on the paper exchange.
-
-    Args:
-        ws: the workspace; logs of the bots go below it.
-        bots: what `bots.read_bot` takes, one an arm.
-        given: what `engine.session.obtain_feeds` takes beside.
-
-    Raises:
-        UserError: as there, and as `run_bots`.
-    """
-    bots = [one for one in bots if one]
-    if not bots:
-        return obtain_own(spec, config, feeds, **given)
-    named = {name: given[name] for name in ("quarantine", "stops", "progress") if name in given}
-    return run_bots(spec, config, feeds, ws=ws, bots=bots, **named).feeds
 
 
 def run_bots(
