@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmlib.core import words
@@ -113,8 +113,17 @@ def decoded(path: Path) -> tuple[Any, ...]:
     )
 
 
+BOOK_OF_NONE = b'1700000000000000000 {"lastUpdateId":4,"bids":[],"asks":[]}'
+AN_OLD_UPDATE_AHEAD_IN_TIME = [
+    BOOK_OF_NONE,
+    b'1700000000000000000 {"E":1700000000001,"U":0,"a":[],"b":[],"e":"depthUpdate","s":"ABCUSDT","u":0}',
+    BOOK_OF_NONE,
+]
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(line(), max_size=12))
+@example(AN_OLD_UPDATE_AHEAD_IN_TIME)
 def test_every_line_is_judged_as_by_the_full_parser(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]
 ) -> None:

@@ -20,6 +20,7 @@ from mmlib.market.live.books import BookFrames
 from mmlib.market.live.sync import BadFrame, SymbolStream
 from mmlib.market.live.venues import VENUES
 from mmlib.market.opening import open_source
+from mmlib.market.quality import quality_of
 from mmlib.market.source import Instrument, Source
 
 T0_MS = 1_700_000_000_000
@@ -257,6 +258,81 @@ TRADE = {
     "q": "2",
     "m": False,
 }
+
+
+def trades_of(rng: random.Random, n: int) -> list[dict[str, Any]]:
+    """Trades as one connection hears them: several of a millisecond, some after those that they came before."""
+    trades = [
+        TRADE
+        | {
+            "E": T0_MS + 95 + i // 3,
+            "T": T0_MS + 95 + i // 3,
+            "t": 70 + i,
+            "q": str(1 + i % 4),
+            "m": i % 2 == 0,
+        }
+        for i in range(n)
+    ]
+    for i in range(0, n - 2, 7):
+        trades[i], trades[i + 1] = trades[i + 1], trades[i]
+    return trades
+
+
+@pytest.mark.parametrize("further", [{}, {"z": None}], ids=["kernel", "full parser"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_trade_of_two_connections_counts_once(tmp_path: Path, seed: int, further: dict[str, Any]) -> None:
+    """A second connection repeats some or all trades, at once or some later; the recording without them is the oracle."""
+    rng = random.Random(seed)
+    server = Server(True).play(rng, 6)
+    trades = trades_of(rng, 40)
+    plain = [server.snapshot(0), *server.diffs, *trades]
+    again = trades if seed == 0 else rng.sample(trades, 15)
+    doubled: list[dict[str, Any]] = [*plain]
+    for one in again:
+        at = doubled.index(one)
+        doubled.insert(rng.randint(at + 1, min(at + 9, len(doubled))), dict(one))
+    # the clock of the recorder: a message that is left out leaves the others at their times
+    clock = {id(one): k for k, one in enumerate(doubled)}
+    seen, first = set(), []
+    for one in doubled:
+        key = one.get("t") if one.get("e") == "trade" else id(one)
+        if key not in seen:
+            first.append(one)
+        seen.add(key)
+    paths = []
+    for name, messages in (("doubled", doubled), ("plain", first)):
+        paths.append(tmp_path / f"{name}.txt")
+        paths[-1].write_text(
+            "".join(f"{(T0_MS + 200) * MS + clock[id(m)] * MS} {json.dumps(m | further)}\n" for m in messages)
+        )
+    a, b = (read(path) for path in paths)
+    assert np.concatenate(list(a.chunks())).tobytes() == np.concatenate(list(b.chunks())).tobytes()
+    assert (a.quality["doubled_trades"], b.quality["doubled_trades"]) == (len(again), 0)
+    assert a.quality["trades"] == b.quality["trades"] == len(trades)
+    found = {one.counter: one for one in quality_of(a.quality, 1.0).findings}
+    assert f"{len(again)} trades that came twice" in found["doubled_trades"].text
+    assert "doubled_trades" not in {one.counter for one in quality_of(b.quality, 1.0).findings}
+    streams = [SymbolStream(VENUES["binanceusdm"], COIN, 10 * MS) for _ in range(2)]
+    for stream, messages in zip(streams, (doubled, first), strict=True):
+        for one in messages:
+            stream.take(one, (T0_MS + 200 + clock[id(one)]) * MS)
+    assert streams[0].take_rows().tobytes() == streams[1].take_rows().tobytes()
+    assert streams[0].counts["doubled_trades"] == len(again)
+    assert streams[0].counts["trades"] == streams[1].counts["trades"] == len(trades)
+
+
+def test_a_damaged_trade_does_not_stand_for_its_twin(tmp_path: Path) -> None:
+    opening = Server(True).play(random.Random(1), 2).snapshot(0)
+    source = read(write(tmp_path / "twin.txt", [opening, TRADE | {"p": "-1"}, TRADE, TRADE]))
+    (rows,) = source.chunks()
+    assert (rows["flags"] & EVENT_KIND_MASK == KIND_TRADE).sum() == 1
+    assert (source.quality["bad_lines"], source.quality["doubled_trades"]) == (1, 1)
+
+
+def test_trades_whose_ids_begin_anew_or_never_change_are_all_taken(tmp_path: Path) -> None:
+    trades = [TRADE | {"E": T0_MS + k, "T": T0_MS + k, "t": k % 3} for k in range(9)]
+    source = read(write(tmp_path / "anew.txt", [Server(True).play(random.Random(1), 2).snapshot(0), *trades]))
+    assert (source.quality["trades"], source.quality["doubled_trades"]) == (9, 0)
 
 
 @pytest.mark.parametrize("futures", [True, False])

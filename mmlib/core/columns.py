@@ -23,7 +23,10 @@ SEGMENT = np.dtype(
         ("suspect", "u1"),  # a number in its message may be out of range, or crossed
         ("only", "u1"),  # FLAG_EXCH or FLAG_LOCAL: for one processor, 0: for both
         ("_pad", "u1"),
-        ("last_update", "i8"),  # sequence number up to which a depth update reaches, 0 for other messages
+        (
+            "last_update",
+            "i8",
+        ),  # sequence number up to which a depth update reaches, id of a trade, 0 for none
     ]
 )
 """Rows of one kind, side and time; a message is one segment or more."""
@@ -43,6 +46,8 @@ DECODE = np.dtype(
         ("first_gap_ns", "i8"),  # exchange time of the first of these updates, 0 for none
         ("old_updates", "i8"),  # depth updates that the book was past already, not used
         ("trades", "i8"),
+        ("last_trade", "i8"),  # largest trade id so far, 0 for none
+        ("trades_behind", "i8"),  # trades whose id is not beyond it: doubled, or late
         ("last_local_ns", "i8"),
         ("last_exch_ns", "i8"),
         ("last_update", "i8"),

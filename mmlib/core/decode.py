@@ -21,7 +21,7 @@ from mmlib.dtypes import FLAG_BUY, FLAG_SELL, KIND_DEPTH, KIND_TRADE
 _MS, _US = 1_000_000, 1_000
 _USED = -1
 _S, _E, _B, _A, _P, _Q, _M, _X, _T = (ord(letter) - 64 for letter in "sebapqmXT")
-_SENT, _FIRST, _LAST = (ord(letter) - 64 for letter in "EUu")
+_SENT, _FIRST, _LAST, _ID = (ord(letter) - 64 for letter in "EUut")
 _DEPTH_NAME = np.frombuffer(b"depthUpdate", np.uint8)
 _TRADE_NAME = np.frombuffer(b"trade", np.uint8)
 _MARKET_NAME = np.frombuffer(b"MARKET", np.uint8)
@@ -130,6 +130,16 @@ def follow(state, before, last, exch_ns):
 
 
 @jit_borrowing
+def note_trade(state, row, trade_id):
+    """Note the id of a trade with its segment; 0 or less is none."""
+    row["last_update"] = trade_id
+    if trade_id > state["last_trade"]:
+        state["last_trade"] = trade_id
+    elif trade_id > 0:
+        state["trades_behind"] += 1
+
+
+@jit_borrowing
 def _depth(state, columns, seen, local_ns):
     """Take a depth update whose levels lie behind the rows in use; False when it is not as it should be."""
     cells = columns.cells
@@ -180,6 +190,8 @@ def _trade(buf, state, columns, seen, local_ns):
     suspect = not (0.0 < price < LARGEST and qty < LARGEST)
     side = FLAG_SELL if cells[_M, 0] == TRUE else FLAG_BUY
     _segment(state, columns, exch_ns, local_ns, KIND_TRADE | side, 1, suspect)
+    if _is(cells, seen, _ID, INTEGER):
+        note_trade(state, columns.segments[state["segments"] - 1], cells[_ID, 1])
     return True
 
 

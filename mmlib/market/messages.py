@@ -15,13 +15,14 @@ import orjson
 from mmlib.core.columns import (
     DECODE,
     EARLIEST_NS,
+    LARGEST,
     LATEST_NS,
     NAME_BYTES,
     Columns,
     new_columns,
     with_room,
 )
-from mmlib.core.decode import decode_block, follow, is_old
+from mmlib.core.decode import decode_block, follow, is_old, note_trade
 from mmlib.core.words import SLACK
 from mmlib.dtypes import (
     EVENT_KIND_MASK,
@@ -68,6 +69,7 @@ class Messages:
         self.quality: dict[str, int] = {}
         self._counted = {
             "trades_off_book": 0,
+            "doubled_trades": 0,
             "stale_snapshots": 0,
             "byte_order_mark": 0,
             "unnamed_snapshots": 0,
@@ -109,6 +111,8 @@ class Messages:
             while not decode_block(buffer, state, self._columns):
                 self._take_line(block, quarantine)
         self._time_snapshots()
+        if state["trades_behind"]:
+            self._drop_doubled_trades()
         if lines.torn:
             quarantine.add(int(state["lines"]) + 1, "cut off", lines.torn)
         if state["found"]:
@@ -182,11 +186,12 @@ class Messages:
         exch_ns = _exch_ns(data["T"] if "T" in data else data["E"])
         before, last = _number(data["pu"] if "pu" in data else data["U"] - 1), _number(data["u"])
         state = self._state
-        mark = int(state["segments"])
+        mark, latest_ns = int(state["segments"]), int(state["last_exch_ns"])
         self._segment(exch_ns, local_ns, KIND_DEPTH | FLAG_BUY, data["b"])
         self._segment(exch_ns, local_ns, KIND_DEPTH | FLAG_SELL, data["a"])
         if is_old(state, last, exch_ns):
             self._drop(mark)
+            state["last_exch_ns"] = latest_ns
             state["old_updates"] += 1
             return
         self.segments["last_update"][mark:] = last
@@ -201,6 +206,7 @@ class Messages:
         if float(data["q"]) <= 0.0:
             raise BadLine("a trade of nothing")
         self._segment(exch_ns, local_ns, KIND_TRADE | side, [(data["p"], data["q"])])
+        note_trade(self._state, self.segments[-1], max(_number(data.get("t")), 0))
         self._state["trades"] += 1
 
     def _snapshot(self, local_ns: int, data: dict[str, Any]) -> None:
@@ -249,6 +255,29 @@ class Messages:
                 mine = slice(first, updates[after])
                 mine_are = segments["line"][mine] == segments["line"][first]
                 segments["exch_ns"][mine][mine_are] = segments["exch_ns"][updates[after]]
+
+    def _drop_doubled_trades(self) -> None:
+        """Leave out trades that came before: of one id and one exchange time, as by a second connection; the first stays."""
+        segments, counts = self.segments, self.segments["count"]
+        named = (segments["flags"] & EVENT_KIND_MASK == KIND_TRADE) & (segments["last_update"] > 0)
+        places = np.flatnonzero(named)
+        rows = (np.cumsum(counts) - counts)[places]
+        with np.errstate(invalid="ignore"):  # one that will be refused stands for no other
+            fine = (self.price[rows] > 0.0) & (self.price[rows] < LARGEST) & (self.qty[rows] < LARGEST)
+        places = places[fine]
+        keys = np.stack([segments[name][places] for name in ("last_update", "exch_ns")], axis=1)
+        _, first = np.unique(keys, axis=0, return_index=True)
+        keep = np.ones(len(segments), np.bool_)
+        keep[places] = False
+        keep[places[first]] = True
+        kept = np.repeat(keep, counts)
+        self._columns = self._columns._replace(
+            segments=segments[keep], price=self.price[kept], qty=self.qty[kept]
+        )
+        doubled = int((~keep).sum())
+        self._state["segments"], self._state["rows"] = int(keep.sum()), int(kept.sum())
+        self._state["trades"] -= doubled
+        self._counted["doubled_trades"] = doubled
 
     def _newer_than(self, last: int) -> list[int]:
         """The latest depth segments beyond sequence number ``last``, in order."""

@@ -216,6 +216,18 @@ _PLAIN: tuple[tuple[str, Level, Callable[[int], str], str], ...] = (
         "not used; sequence numbers decide what is newer",
     ),
     ("byte_order_mark", "note", _always("begins with a byte order mark"), "taken off; no line was lost"),
+    (
+        "doubled_trades",
+        "note",
+        _counted("trade that came twice", "trades that came twice"),
+        "not used a second time; trade ids decide",
+    ),
+    (
+        "stream_doubled_trades",
+        "note",
+        _counted("trade that came twice", "trades that came twice"),
+        "not used a second time; trade ids decide",
+    ),
     ("trades_off_book", "note", _counted("trade off the book", "trades off the book"), "not used, as it met no queue"),
     ("other_symbols", "note", _counted("message of other symbols", "messages of other symbols"), "not used"),
 )  # fmt: skip

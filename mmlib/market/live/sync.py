@@ -34,6 +34,7 @@ _MAX_TICKS = 2**31 - 1
 _BUFFERED = (
     20_000  # diffs kept while a snapshot is awaited; beyond, the oldest go (and a later snapshot is needed)
 )
+_TRADES = 20_000  # whose ids are kept, to know again those of a second connection
 _OFFSET_NS = 300_000_000_000  # an exchange time this far off the local one is not believed
 
 Levels = list[tuple[int, float]]
@@ -62,8 +63,8 @@ class SymbolStream:
     Attributes:
         synced: whether the book follows the stream; while it does not, depth rows are held back.
         needs_snapshot: whether a snapshot is wanted to become so.
-        counts: what was met, by name: ``diffs``, ``trades``, ``snapshots``, ``duplicates``, ``resyncs``, ``other``, and errors
-            under their codes.
+        counts: what was met, by name: ``diffs``, ``trades``, ``doubled_trades``, ``snapshots``, ``duplicates``, ``resyncs``,
+            ``other``, and errors under their codes.
 
     Args:
         response_ns: what an answer of the exchange takes; no row is taken to have happened longer before its arrival than
@@ -82,6 +83,8 @@ class SymbolStream:
         self._bids: dict[int, float] = {}  # as last known, also while not in sync
         self._asks: dict[int, float] = {}
         self._buffer: deque[Diff] = deque(maxlen=_BUFFERED)
+        self._last_trade = 0
+        self._trades: dict[tuple[int, int], None] = {}  # id and time of the latest, oldest first
         self._rows = RowBuffer()
         self._exch_ns = 0  # of the last row, never falls
         self._behind_ns = 0  # how far the local clock was seen to run behind the exchange's
@@ -186,11 +189,26 @@ class SymbolStream:
     def _trade(self, data: dict[str, Any], local_ns: int) -> None:
         exch_ns = self._exchange_ns(data["T"], local_ns)
         levels = self._levels([(data["p"], data["q"])])
+        if self._is_doubled(data.get("t"), data["T"]):
+            self.counts["doubled_trades"] += 1
+            return
         self.counts["trades"] += 1
         if data.get("X", "MARKET") != "MARKET" or levels[0][1] <= 0.0:
             return
         sold = data["m"] is True
         self._emit(KIND_TRADE, [] if sold else levels, levels if sold else [], exch_ns, local_ns)
+
+    def _is_doubled(self, trade_id: Any, time: int) -> bool:
+        """Whether a trade of this id and time came before, among the latest ``_TRADES``; one without an id never did."""
+        if isinstance(trade_id, bool) or not isinstance(trade_id, int):
+            return False
+        if trade_id <= self._last_trade and (trade_id, time) in self._trades:
+            return True
+        self._last_trade = max(self._last_trade, trade_id)
+        self._trades[trade_id, time] = None
+        if len(self._trades) > _TRADES:
+            del self._trades[next(iter(self._trades))]
+        return False
 
     # --- numbers and rows ---
 
