@@ -374,12 +374,13 @@ def gates() -> Iterator[Attack]:
             yield Attack(f"gate {gate.id}: no series", lambda home: [], judge_series)
 
 
-ALL = (parameters, things, lines, packed, bombs, gates)
+BRIEF = (parameters, things, packed, bombs, gates)  # lines one by one: tests/test_feeds_kinds_of_damage.py
+ALL = (*BRIEF, lines)
 
 
-def attacks() -> list[Attack]:
-    """The whole list."""
-    return [attack for group in ALL for attack in group()]
+def attacks(groups: tuple[Callable[[], Iterator[Attack]], ...] = ALL) -> list[Attack]:
+    """The list, or groups of it."""
+    return [attack for group in groups for attack in group()]
 
 
 def tally(faults: dict[str, list[str]]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from mmlib.workflow.runner import sweep
 from tests import attacks
 from tests.make_feeds import fills, ticks
 
-LIST = attacks.attacks()
+LIST = attacks.attacks(attacks.BRIEF)
 
 
 def test_there_are_enough_and_no_two_alike() -> None:

@@ -306,6 +306,31 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
         pass
 
 
+def test_a_scheduler_that_is_killed_midway_is_an_error_and_not_a_shorter_result() -> None:
+    """Its futures are cancelled, and the library hands the exception over as their result."""
+    import subprocess
+    import sys
+
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    words = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen([*words, "--no-dashboard"], **pipes) as scheduler:
+        assert scheduler.stderr is not None
+        address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at:" in line)
+        words = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
+        quiet = ["--no-nanny", "--no-dashboard", "--death-timeout", "600"]
+        with subprocess.Popen([*words, *quiet], **{**pipes, "stderr": subprocess.DEVNULL}) as worker:
+            try:
+                with (
+                    pytest.raises(UserError, match=r"the scheduler is gone, \d+ of 50 results are missing"),
+                    open_farm(scheduler=address) as farm,
+                ):
+                    for _ in farm.each(time.sleep, [0.1] * 50):
+                        scheduler.kill()
+            finally:
+                worker.kill()
+                scheduler.kill()
+
+
 def test_the_command_line_does_not_wait_for_the_cluster_library() -> None:
     import subprocess
     import sys

@@ -2,14 +2,16 @@
 
     ci/bench trust [--flips N] [--skip-tests]
 
-Every attack of ``tests/attacks.py`` is run and judged; the flips change one bit of one file of a filled cache and compare the
-result with the one without a cache; the cases of ``../shared/cases`` and the README's commands are run by their tests. Takes
-about ten minutes on two cores; progress is on standard error.
+Every attack of ``tests/attacks.py`` is run and judged; the flips change one bit of one file of a filled cache, or of what an
+interrupted soak left, and compare the result with the one without; a real-time session's state, which cannot be made again, has
+to be refused by name. The cases of ``../shared/cases`` and the README's commands are run by their tests. Takes about ten
+minutes on two cores; progress is on standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import random
@@ -130,9 +132,7 @@ def _flip(path: Path, rng: random.Random) -> None:
 
 def tests(files: list[Path]) -> dict[str, int]:
     """Outcomes of test files, counted."""
-    own = ROOT / ".venv" / "bin" / "python"
-    python = str(own if own.is_file() else sys.executable)
-    words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)]
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     last = (done.stdout.strip().splitlines() or [""])[-1]
     found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|error)", last)}
@@ -144,13 +144,13 @@ def tests(files: list[Path]) -> dict[str, int]:
     return {word: found.get(word, 0) for word in ("passed", "failed", "skipped", "error")}
 
 
-def of_cases() -> list[Path]:
-    """Test files that read the shared cases."""
-    return [
-        path
-        for path in sorted((ROOT / "tests").glob("test_*.py"))
-        if re.search(r"shared_cases|[\"'/]cases\b", path.read_text())
-    ]
+def of_cases() -> tuple[list[Path], list[str]]:
+    """Test files that name a shared case, and the cases that none names."""
+    home = ROOT.parent / "shared" / "cases"
+    cases = [path.name for path in sorted(home.iterdir()) if path.is_dir()] if home.is_dir() else []
+    texts = {path: path.read_text() for path in sorted((ROOT / "tests").glob("test_*.py"))}
+    files = [path for path, text in texts.items() if any(case in text for case in cases)]
+    return files, [case for case in cases if not any(case in text for text in texts.values())]
 
 
 def main() -> int:
@@ -166,7 +166,7 @@ def main() -> int:
         home = Path(place)
         os.environ["FINISHLINE_CACHE"] = str(home / "cache")
         n, faults, found = attacked(home / "attacks")
-        flips = all_flips(home, args.flips)
+        flips = all_flips(home, args.flips) | soak_flips(home, args.flips) | realtime_flips(home, args.flips)
     bars = [
         bar("attacks", n, 150),
         *(at_most(f"attacks that show a {name}", value, 0) for name, value in faults.items()),
@@ -176,7 +176,13 @@ def main() -> int:
     ]
     result: dict[str, Any] = {"attacks": n, "faults": faults, "found": found, "flips": flips}
     if not args.skip_tests:
-        for name, files in (("cases", of_cases()), ("readme", [ROOT / "tests" / "test_readme_commands.py"])):
+        readers, untested = of_cases()
+        bars.append(at_most("cases that no test reads", len(untested), 0))
+        result["untested"] = untested
+        for name, files in (("cases", readers), ("readme", [ROOT / "tests" / "test_readme_commands.py"])):
+            if not files:
+                said(f"{name}: skipped, ../shared/cases is not here")
+                continue
             result[name] = tests(files)
             bars.append(at_most(f"{name}: failed", result[name]["failed"] + result[name]["error"], 0))
             bars.append(bar(f"{name}: passed", result[name]["passed"], 1))
@@ -205,6 +211,70 @@ def all_flips(home: Path, flips: int) -> dict[str, dict[str, int]]:
     wanted = recording_result(recording)
     os.environ["FINISHLINE_CACHE"] = str(decoded)
     return found | flipped("recordings", wanted, lambda: recording_result(recording), decoded, flips)
+
+
+def soak_flips(home: Path, flips: int) -> dict[str, dict[str, int]]:
+    """Flips in what a soak left that was interrupted in its second symbol: the resumed one ends with the feeds of a whole one.
+
+    A session whose identity is damaged is begun again, with the same feeds.
+    """
+    from mmlib._io import UserError
+    from mmlib.config.models import Config
+    from mmlib.engine.session import SessionSpec, run_session
+    from mmlib.feeds.same import digests
+    from mmlib.market import playback
+    from tests.make_feeds import START_NS
+
+    def interrupt(symbol: str, share: float) -> None:
+        if symbol == "ETHUSDT" and share > 0.5:
+            raise KeyboardInterrupt
+
+    playback.CHUNK_ROWS = 512  # a checkpoint each
+    alone = Config.model_validate({"async_batch": {"enabled": False}})
+    spec = SessionSpec("simulated", ("BTCUSDT", "ETHUSDT"), ("A",), 60.0, start_ns=START_NS, seed=5)
+    wanted = digests(run_session(spec, alone, home / "whole").feeds)
+    left = home / "soak"
+    with contextlib.suppress(KeyboardInterrupt):
+        run_session(spec, alone, left / "feeds", progress=interrupt, checkpoint_s=0.0)
+    kinds: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted((left / "feeds.partial").rglob("*")):
+        if path.is_file() and path.stat().st_size:
+            kinds[f"soak: {path.name}"].append(path.relative_to(left))
+    rng, out = random.Random(11), {}
+    for kind, paths in kinds.items():
+        equal = 0
+        for k in range(flips):
+            place = home / f"soak-{k}"
+            shutil.copytree(left, place)
+            _flip(place / rng.choice(paths), rng)
+            try:
+                equal += digests(run_session(spec, alone, place / "feeds", resume=True).feeds) == wanted
+            except (UserError, OSError, ValueError) as exc:
+                said(f"{kind}: flip {k}: {type(exc).__name__}: {exc}")
+            shutil.rmtree(place)
+        out[kind] = {"flips": flips, "equal": equal}
+        said(f"{kind}: {equal} of {flips} flips give the same feeds")
+    return out
+
+
+def realtime_flips(home: Path, flips: int) -> dict[str, dict[str, int]]:
+    """Flips in the state of a session on a live market: refused by name, or read as it was written."""
+    import numpy as np
+
+    from mmlib._io import UserError
+    from mmlib.engine.realtime.checkpoint import Checkpoint, store
+
+    rng, refused, place = random.Random(13), 0, home / "realtime"
+    place.mkdir()
+    for _ in range(flips):
+        store(place, Checkpoint({"files": {}, "counter": 3}, {"BTCUSDT": {"a": np.arange(4)}}))
+        _flip(place / "session.npz", rng)
+        try:
+            Checkpoint.read(place)
+        except UserError as exc:
+            refused += "session.npz" in str(exc)
+    said(f"real-time: session.npz: {refused} of {flips} flips are refused by name")
+    return {"real-time: session.npz, refused by name": {"flips": flips, "equal": refused}}
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ class Widget(go.FigureWidget):
     """A ``FigureWidget`` that a browser may open at any time, and whose notebook output also holds a still of it.
 
     plotly gives a browser the figure as it was constructed, and every later change as a message of its own. A message that
-    comes before the browser has loaded the widget's code is lost, and a page that is reloaded starts from the construction
-    again: both drew empty axes. So a change here ends by renewing what a browser starts from.
+    comes before the browser has loaded the widget's code is lost, which drew empty axes. So a change here ends by renewing
+    what a browser starts from.
     """
 
     def show_figure(self, drawn: go.Figure) -> None:

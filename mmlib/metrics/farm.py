@@ -116,20 +116,30 @@ class Cluster:
         """See ``Farm``.
 
         Raises:
-            UserError: a task lost one worker after the other.
+            UserError: a task lost one worker after the other, or the scheduler is gone.
         """
-        from distributed import KilledWorker
+        from distributed import CancelledError, KilledWorker
         from distributed import as_completed as completed
 
         futures = self._client.map(work, tasks, pure=False, retries=_RETRIES)
         number = {future.key: k for k, future in enumerate(futures)}
         try:
             for future, result in completed(futures, with_results=True):
-                yield number[future.key], result
+                if isinstance(result, CancelledError):  # what became of a lost scheduler's futures comes as a result
+                    break
+                yield number.pop(future.key), result
+        except (CancelledError, OSError):  # of a connection; what a task raises comes with its own type
+            if self._client.status == "running":
+                raise
         except KilledWorker as exc:
             raise UserError(
                 f"cluster: lost one worker after the other ({exc}); expected workers with memory"
             ) from exc
+        if number:
+            raise UserError(
+                f"cluster: the scheduler is gone, {len(number)} of {len(futures)} results are missing; "
+                "expected one that stays until the end"
+            )
 
 
 @contextmanager
@@ -151,6 +161,7 @@ def open_farm(workers: int = 0, scheduler: str = "") -> Iterator[Farm]:
     need("distributed", f"scheduler {scheduler}" if scheduler else f"workers {workers}")
     from distributed import Client, LocalCluster
 
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is our own error
     if scheduler:
         try:
             client = Client(scheduler, timeout=_REACH_S)
