@@ -32,6 +32,9 @@ class FastClock:
     def time(self) -> float:
         return self.time_ns() / 1e9
 
+    def monotonic_ns(self) -> int:
+        return self.time_ns()
+
     def monotonic(self) -> float:
         return self.time_ns() / 1e9
 

@@ -125,7 +125,7 @@ class Cluster:
         number = {future.key: k for k, future in enumerate(futures)}
         try:
             for future, result in completed(futures, with_results=True):
-                if isinstance(result, CancelledError):  # what became of a lost scheduler's futures comes as a result
+                if isinstance(result, CancelledError):  # of a lost scheduler
                     break
                 yield number.pop(future.key), result
         except (CancelledError, OSError):  # of a connection; what a task raises comes with its own type

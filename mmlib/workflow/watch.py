@@ -48,7 +48,7 @@ def running(ws: Path) -> dict[str, Any] | None:
     for path in (ws / "artifacts").rglob(f"*{SUFFIX}"):
         try:
             status = dict(json.loads(path.read_text(encoding="utf-8")))
-            fresh = time.time() - status["at_ns"] / 1e9 < _STALE_S
+            fresh = abs(time.time() - status["at_ns"] / 1e9) < _STALE_S
             lives = fresh and _alive(int(status["pid"]))
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             continue  # being replaced, or not ours

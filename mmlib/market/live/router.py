@@ -17,14 +17,19 @@ OnError = Callable[[str, str, str], None]
 
 
 class Clock:
-    """The local clock [ns since 1970] as stamps of which no two are equal and none falls, even when it is set back."""
+    """The local clock [ns since 1970] as stamps of which no two are equal and none falls.
+
+    When the machine's clock is set back, this one goes on at the same pace, so that a session waits for no time that is past.
+    """
 
     def __init__(self) -> None:
         self._last = 0
+        self._ahead = time.time_ns() - time.monotonic_ns()
 
     def __call__(self) -> int:
         """Now."""
-        self._last = max(time.time_ns(), self._last + 1)
+        self._ahead = max(self._ahead, time.time_ns() - time.monotonic_ns())
+        self._last = max(time.monotonic_ns() + self._ahead, self._last + 1)
         return self._last
 
 
