@@ -14,6 +14,8 @@ from mmlib._io import UserError
 from mmlib.feeds import stream
 from mmlib.feeds.blocks import read_blocks
 from mmlib.feeds.check import FileCheck, check_feeds
+from mmlib.feeds.order import CONFLICT, DUPLICATE
+from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.schema import schema
 from mmlib.feeds.timestamps import DAY_NS
 from mmlib.feeds.writer import FeedWriter
@@ -183,3 +185,39 @@ def test_times_far_apart_are_no_gap_without_an_interval(tmp_path: Path) -> None:
         writer.ticks(ticks(2, seed=1))
     one = ticks_of(tmp_path)
     assert (one.interval_s, one.gaps, one.readable) == (None, 0, 2)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one file", "two files"])
+def test_fills_of_one_key_that_differ_have_a_reason_of_their_own(tmp_path: Path, apart: bool) -> None:
+    with FeedWriter(tmp_path, "BTCUSDT") as writer:
+        writer.ticks(ticks(10, seed=3))
+        writer.fills(fills(20, seed=4))
+    path = tmp_path / FILLS
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    price, qty = rows[3]["price"], rows[5]["qty"]
+    more = [
+        rows[3] | {"price": price + 1.0},  # a conflict
+        rows[5] | {"qty": qty * 2},  # a conflict
+        rows[7],  # a duplicate
+        rows[9] | {"fee": 0.5},  # a duplicate: it is the same trade, whatever is said of its fee
+        rows[3],  # a duplicate of the first
+        rows[11] | {"fill_id": "another"},  # another fill
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in more)
+    with (tmp_path / FILLS.replace("15.", "16.") if apart else path).open("a") as file:
+        file.write(text)
+    feed = read_feeds(tmp_path, "fills")
+    assert (len(feed.frame), feed.quarantined, feed.duplicates) == (21, 5, 5)
+    first = 1 if apart else 21
+    assert list(zip(feed.quarantine["line"] - first, feed.quarantine["reason"], strict=True)) == [
+        (0, CONFLICT),
+        (1, CONFLICT),
+        (2, DUPLICATE["fills"]),
+        (3, DUPLICATE["fills"]),
+        (4, CONFLICT if apart else DUPLICATE["fills"]),  # with the first line of its own file
+    ]
+    kept = feed.frame.set_index(feed.frame["fill_id"].astype(str))
+    assert kept.loc[str(rows[3]["fill_id"]), "price"] == price
+    assert kept.loc[str(rows[5]["fill_id"]), "qty"] == qty
+    found = [one for one in check_feeds(tmp_path).files if one.kind == "fills"]
+    assert (sum(one.duplicates for one in found), sum(one.conflicts for one in found)) == (5, 2)

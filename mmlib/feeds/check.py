@@ -16,7 +16,7 @@ from mmlib._io import UserError
 from mmlib.feeds.blocks import Block, read_blocks
 from mmlib.feeds.careful import CUT_SHORT
 from mmlib.feeds.decode import Origin
-from mmlib.feeds.order import KEYS
+from mmlib.feeds.order import DECISIVE, KEYS
 from mmlib.feeds.progress import Progress, counted, told
 from mmlib.feeds.reader import feed_files
 from mmlib.feeds.schema import FILE_STEM, KINDS, Kind
@@ -41,6 +41,7 @@ class FileCheck:
         quarantined: reason -> lines; what differs from line to line is left out of the reason.
         examples: reason -> number of the first such line.
         duplicates: fills whose (symbol, arm, side, order_id, fill_id) came before, ticks that came before word for word.
+        conflicts: how many of them are fills of another price or quantity than the one of their key.
         out_of_order: lines earlier than a line of the same symbol and arm above them.
         other_day: lines whose UTC day is not the one of the file's name.
         broken: why a compressed file cannot be unpacked to its end; "" when it can.
@@ -60,6 +61,7 @@ class FileCheck:
     quarantined: dict[str, int] = field(default_factory=dict)
     examples: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
+    conflicts: int = 0
     outside_range: int = 0
     out_of_order: int = 0
     other_day: int = 0
@@ -146,7 +148,7 @@ class _Kind:
     def __init__(self, kind: Kind, start: datetime | None, end: datetime | None) -> None:
         self._kind: Kind = kind
         self._range = tuple(None if t is None else pd.Timestamp(t).as_unit("ns").value for t in (start, end))
-        self._seen = np.empty(0, np.uint64)
+        self._seen = self._alike = np.empty(0, np.uint64)
         self._last: dict[Key, int] = {}
 
     def file(self, path: Path) -> FileCheck:
@@ -154,6 +156,7 @@ class _Kind:
         times: dict[Key, list[np.ndarray]] = {}
         latest: dict[Key, int] = {}
         marks: list[np.ndarray] = []
+        alike: list[np.ndarray] = []
         origins: Counter[Origin] = Counter()
         try:
             for block in read_blocks(path, self._kind):
@@ -164,13 +167,18 @@ class _Kind:
                 found.readable += len(frame)
                 found.other_day += _other_day(path, frame)
                 marks.append(_marks(frame, self._kind))
+                if self._kind == "fills":
+                    alike.append(_marks(frame, self._kind, DECISIVE["fills"]))
                 for (symbol, arm), rows in frame.groupby(["symbol", "arm"], sort=False):
                     key, ts = (str(symbol), str(arm)), rows["ts"].astype("int64").to_numpy()
                     found.out_of_order += _late(ts, latest, key)
                     times.setdefault(key, []).append(ts)
         except OSError as exc:
             raise UserError(f"{path}: cannot be read ({exc.strerror or exc}); expected a feed file") from exc
-        found.duplicates = self._repeated(marks)
+        found.duplicates, self._seen = _repeated(marks, self._seen)
+        if self._kind == "fills":
+            same, self._alike = _repeated(alike, self._alike)
+            found.conflicts = found.duplicates - same
         found.readable -= found.duplicates
         for (version, source), n in sorted(origins.items()):
             for counts, name in (
@@ -193,14 +201,6 @@ class _Kind:
             keep &= ts < upper
         return frame[keep]
 
-    def _repeated(self, marks: list[np.ndarray]) -> int:
-        """Lines that came before, in this file or an earlier one."""
-        every = np.concatenate(marks) if marks else np.empty(0, np.uint64)
-        once = np.unique(every)
-        fresh = once[~np.isin(once, self._seen, assume_unique=True)]
-        self._seen = np.concatenate([self._seen, fresh])
-        return len(every) - len(fresh)
-
     def _span(self, found: FileCheck, times: dict[Key, np.ndarray]) -> None:
         """Time span and gaps; ``times`` are sorted."""
         found.symbols, found.arms = (sorted({key[place] for key in times}) for place in (0, 1))
@@ -222,6 +222,14 @@ class _Kind:
         found.gaps = len(gaps)
         found.gap_s = round(sum(gap["seconds"] for gap in gaps) - len(gaps) * (found.interval_s or 0.0), 3)
         found.longest_gaps = sorted(gaps, key=lambda gap: -gap["seconds"])[:_SHOWN_GAPS]
+
+
+def _repeated(marks: list[np.ndarray], seen: np.ndarray) -> tuple[int, np.ndarray]:
+    """Lines that came before, in this file or an earlier one (``seen``), and the marks of all by now."""
+    every = np.concatenate(marks) if marks else np.empty(0, np.uint64)
+    once = np.unique(every)
+    fresh = once[~np.isin(once, seen, assume_unique=True)]
+    return len(every) - len(fresh), np.concatenate([seen, fresh])
 
 
 def _count_bad(found: FileCheck, block: Block) -> None:
@@ -250,10 +258,10 @@ def _other_day(path: Path, frame: pd.DataFrame) -> int:
     return sum(n for day, n in days.items() if match and day_text(day) != match[1])
 
 
-def _marks(frame: pd.DataFrame, kind: Kind) -> np.ndarray:
+def _marks(frame: pd.DataFrame, kind: Kind, further: tuple[str, ...] = ()) -> np.ndarray:
     """A 64-bit hash of what must not repeat; among ten million lines two unequal ones meet once in 370,000 feeds."""
     if kind == "fills":
-        chosen = frame[list(KEYS["fills"])]
+        chosen = frame[[*KEYS["fills"], *further]]
     else:
         chosen = frame.drop(columns="_line")
         numbers = chosen.select_dtypes("float64")

@@ -20,7 +20,7 @@ from mmlib.core.fieldvalue import Columns
 from mmlib.feeds.careful import BadLine
 from mmlib.feeds.columns import pairs_of
 from mmlib.feeds.decode import Decoded, Origin, decode, decode_all
-from mmlib.feeds.order import DUPLICATE, FEW, RARE, ROW_GROUP, FewRows, Ordering, open_writer
+from mmlib.feeds.order import FEW, RARE, ROW_GROUP, FewRows, Ordering, open_writer
 from mmlib.feeds.schema import Kind
 from mmlib.feeds.stream import Block, FeedStream
 
@@ -239,8 +239,9 @@ def _put_in_order(
         found.duplicates = len(repeated)
         found.rows -= len(repeated)
         if len(repeated):
-            found.refuse(DUPLICATE[kind], len(repeated))
-            _merge(bad, path, DUPLICATE[kind], repeated)
+            for reason, n in Counter(ordering.reasons).items():
+                found.refuse(reason, n)
+            _merge(bad, path, repeated, ordering.reasons)
         with open_writer(rows, kind) as writer:
             for batch in ordering.batches():
                 groups.see(batch)
@@ -253,18 +254,21 @@ def _put_in_order(
         ordering.close()
 
 
-def _merge(bad: Path, path: Path, reason: str, lines: np.ndarray) -> None:
-    """Add the lines of these numbers (rising) to the bad ones, which stay in the order of their numbers."""
+def _merge(bad: Path, path: Path, lines: np.ndarray, reasons: Sequence[str]) -> None:
+    """Add the lines of these numbers (rising), each with its reason, to the bad ones, in the order of all numbers."""
     held = bad.with_name("merged.jsonl")
     with bad.open("rb") as before, held.open("wb") as after:
-        after.writelines(with_repeated(before, path, reason, lines))
+        after.writelines(with_repeated(before, path, lines, reasons))
     held.replace(bad)
 
 
-def with_repeated(bad: Iterable[bytes], path: Path, reason: str, lines: np.ndarray) -> Iterator[bytes]:
+def with_repeated(
+    bad: Iterable[bytes], path: Path, lines: np.ndarray, reasons: Iterable[str]
+) -> Iterator[bytes]:
     """Records of a file's quarantine, and those of the lines of these numbers (rising), in the order of the numbers."""
     more = (
-        quarantine_record(path.name, BadLine(number, reason, text)) for number, text in lines_at(path, lines)
+        quarantine_record(path.name, BadLine(number, reason, text))
+        for (number, text), reason in zip(lines_at(path, lines), reasons, strict=False)
     )
     return heapq.merge(bad, more, key=lambda record: int(orjson.loads(record)["line"]))
 

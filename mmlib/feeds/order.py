@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -29,11 +29,24 @@ DUPLICATE: dict[Kind, str] = {
     "ticks": "duplicate: an earlier line is the same",
     "fills": "duplicate: an earlier line has this side, order_id and fill_id",
 }
+CONFLICT = "duplicate with another price or quantity: an earlier line has this side, order_id and fill_id"
+"""Why a fill is left out that cannot be the same as the one whose key it has."""
 ROW_GROUP = 1 << 16
 FEW = 1 << 18
 """Rows that are put in order in memory."""
 _MEMORY = "384MB"
+DECISIVE: dict[Kind, tuple[str, ...]] = {"ticks": (), "fills": ("price", "qty")}
+"""Fields in which fills of one key must agree, or one of them is wrong."""
 _FIRST = ("ts", "symbol", "arm")  # then all the rest, so that the order of the lines decides nothing
+
+
+def reasons(kind: Kind, differs: Iterable[bool]) -> list[str]:
+    """Why each of the lines that have the key of an earlier one is left out.
+
+    Args:
+        differs: whether its price or quantity is another one.
+    """
+    return [CONFLICT if one else DUPLICATE[kind] for one in differs]
 
 
 def open_writer(path: Path, kind: Kind) -> pq.ParquetWriter:
@@ -62,6 +75,7 @@ class Ordering:
 
     Attributes:
         repeated: ``int64[k, 2]``, the number of the file and the line of each duplicate; the first one of a key is none.
+        reasons: why each of them is left out.
     """
 
     def __init__(self, files: Sequence[Path], kind: Kind, scratch: Path) -> None:
@@ -79,20 +93,24 @@ class Ordering:
             for number, file in enumerate(files)
         ]
         self._connection.execute(f"CREATE VIEW rows AS {' UNION ALL '.join(parts)}")
-        self.repeated = self._find()
+        self.repeated, self.reasons = self._find()
 
-    def _find(self) -> np.ndarray:
+    def _find(self) -> tuple[np.ndarray, list[str]]:
         keys = ", ".join(KEYS[self.kind])
         same = keys if self.kind == "fills" else ", ".join(roles(self.kind))
         matching = " AND ".join(f"rows.{key} IS NOT DISTINCT FROM often.{key}" for key in KEYS[self.kind])
+        differs = (
+            " OR ".join(f"first_value({name}) OVER same <> {name}" for name in DECISIVE[self.kind]) or "false"
+        )
         query = (
             f"WITH often AS (SELECT {keys} FROM rows GROUP BY ALL HAVING count(*) > 1), "  # noqa: S608
-            f"numbered AS (SELECT file_no, line, row_number() OVER (PARTITION BY {same} ORDER BY file_no, line) AS k "
-            f"FROM rows SEMI JOIN often ON {matching}) "
-            "SELECT file_no, line FROM numbered WHERE k > 1 ORDER BY ALL"
+            f"numbered AS (SELECT file_no, line, row_number() OVER same AS k, {differs} AS differs "
+            f"FROM rows SEMI JOIN often ON {matching} WINDOW same AS (PARTITION BY {same} ORDER BY file_no, line)) "
+            "SELECT file_no, line, differs FROM numbered WHERE k > 1 ORDER BY ALL"
         )
         found = self._connection.execute(query).fetchnumpy()
-        return np.stack([np.asarray(found[name], np.int64) for name in ("file_no", "line")], axis=1)
+        repeated = np.stack([np.asarray(found[name], np.int64) for name in ("file_no", "line")], axis=1)
+        return repeated, reasons(self.kind, found["differs"])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows that stay, by ts, symbol, arm, in batches of ``arrow_schema``."""
@@ -118,6 +136,7 @@ class FewRows:
     def __init__(self, file: Path, kind: Kind) -> None:
         self.kind = kind
         self.repeated = np.empty((0, 2), np.int64)
+        self.reasons: list[str] = []
         self._file = file
 
     def batches(self) -> Iterator[pa.RecordBatch]:

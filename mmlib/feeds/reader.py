@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from mmlib.feeds.cache import Entry, cached
 from mmlib.feeds.columns import empty_frame, table_frame
 from mmlib.feeds.convert import with_repeated
 from mmlib.feeds.held import file_span
-from mmlib.feeds.order import DUPLICATE, KEYS
+from mmlib.feeds.order import DECISIVE, DUPLICATE, KEYS, reasons
 from mmlib.feeds.schema import FILE_STEM, Kind
 from mmlib.feeds.sidecar import read_sidecar
 from mmlib.feeds.stream import SUFFIXES
@@ -98,18 +99,18 @@ def read_feeds(
             pd.concat(frames, ignore_index=True) if frames else empty_frame(kind).assign(_file=np.int32(0))
         )
         files = [entry.source for entry in entries]
-        repeated: dict[Path, np.ndarray] = {}
+        repeated: dict[Path, tuple[np.ndarray, list[str]]] = {}
         if len(files) > 1:
             merged, repeated = _without_duplicates(merged, kind, files)
         listed: list[bytes] = []
         for entry in entries:
-            lines = repeated.get(entry.source)
+            lines = repeated.get(entry.source, ())
             if quarantine_dir is not None:
-                with quarantine_of(entry, kind, lines) as records:
+                with quarantine_of(entry, kind, *lines) as records:
                     keep_quarantine(quarantine_dir, entry.source, records)
-            with quarantine_of(entry, kind, lines) as records:
+            with quarantine_of(entry, kind, *lines) as records:
                 listed += islice(records, LISTED - len(listed))
-    between = sum(len(lines) for lines in repeated.values())
+    between = sum(len(lines) for lines, _ in repeated.values())
     keep = np.ones(len(merged), dtype=bool)
     if lower is not None:
         keep &= (merged["ts"] >= lower).to_numpy()
@@ -207,10 +208,10 @@ def time_range(
 
 def _without_duplicates(
     frame: pd.DataFrame, kind: Kind, files: Sequence[Path]
-) -> tuple[pd.DataFrame, dict[Path, np.ndarray]]:
+) -> tuple[pd.DataFrame, dict[Path, tuple[np.ndarray, list[str]]]]:
     """Drop what an earlier file holds already: fills by ``order.KEYS``, and ticks repeated word for word.
 
-    The numbers of the lines, rising, by their files, are told as well.
+    The numbers of the lines, rising, by their files, and why each was dropped, are told as well.
     """
     if kind == "fills":
         repeated = frame.duplicated(list(KEYS["fills"])).to_numpy()
@@ -221,16 +222,37 @@ def _without_duplicates(
             repeated[repeated] = frame[repeated].duplicated(whole).to_numpy()
     if not repeated.any():
         return frame, {}
-    by_file = frame.loc[repeated].groupby("_file")["_line"]
-    lines = {files[int(str(number))]: np.sort(some.to_numpy()) for number, some in by_file}
+    dropped = frame.loc[repeated, ["_file", "_line"]].assign(why=_reasons(frame, kind, repeated))
+    by_file = dropped.sort_values("_line").groupby("_file")
+    lines = {
+        files[int(str(number))]: (some["_line"].to_numpy(), some["why"].tolist()) for number, some in by_file
+    }
     return frame[~repeated], lines
 
 
+def _reasons(frame: pd.DataFrame, kind: Kind, repeated: np.ndarray) -> list[str]:
+    """Why each of the rows that are repeated is left out."""
+    if kind == "ticks":
+        return reasons(kind, [False] * int(repeated.sum()))
+    keys, decisive = list(KEYS[kind]), list(DECISIVE[kind])
+    often = frame.duplicated(keys, keep=False)
+    some = frame.loc[often]
+    differs = some[decisive] != some.groupby(keys, dropna=False, sort=False)[decisive].transform("first")
+    return reasons(kind, differs.any(axis=1)[repeated[often.to_numpy()]])
+
+
 @contextmanager
-def quarantine_of(entry: Entry, kind: Kind, repeated: np.ndarray | None = None) -> Iterator[Iterable[bytes]]:
-    """Records of a file's quarantine, among them those of the lines (rising numbers) that an earlier file holds as well."""
+def quarantine_of(
+    entry: Entry, kind: Kind, repeated: np.ndarray | None = None, why: Sequence[str] | None = None
+) -> Iterator[Iterable[bytes]]:
+    """Records of a file's quarantine, among them those of the lines (rising numbers) that an earlier file holds as well.
+
+    Args:
+        why: the reason of each of these lines; None: all are plain duplicates.
+    """
     with entry.quarantine.open("rb") as bad:
-        yield bad if repeated is None else with_repeated(bad, entry.source, DUPLICATE[kind], repeated)
+        every = itertools.repeat(DUPLICATE[kind]) if why is None else why
+        yield bad if repeated is None else with_repeated(bad, entry.source, repeated, every)
 
 
 def keep_quarantine(directory: Path, source: Path, records: Iterable[bytes]) -> None:

@@ -127,6 +127,10 @@ def _notes(one: FileCheck) -> list[str]:
         f"{one.file}: gap of {gap['seconds']:,.0f} s after {_second(gap['from'])} ({gap['symbol']}, arm {gap['arm']})"
         for gap in one.longest_gaps
     ]
+    if one.conflicts:
+        lines.append(
+            f"{one.file}: {one.conflicts:,} fills differ in price or quantity from that of their side, order_id and fill_id"
+        )
     if one.other_day:
         lines.append(
             f"{one.file}: {one.other_day:,} lines are of another UTC day than its name: they count for the day of their time, "
