@@ -20,7 +20,7 @@ from mmlib.market.source import Instrument
 
 SILENT = "nothing received for 0.5 s"
 FRAME_LIMIT = 16 << 20  # bytes, of a whole message
-Peer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def frame(payload: bytes, *, opcode: int = 1, final: bool = True, packed: bool = False) -> bytes:
@@ -31,17 +31,27 @@ def frame(payload: bytes, *, opcode: int = 1, final: bool = True, packed: bool =
     return head + b"\x7f" + struct.pack(">Q", len(payload)) + payload
 
 
-async def no_handshake(writer: asyncio.StreamWriter) -> None:
+async def no_handshake(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
 def after_handshake(*parts: bytes) -> Peer:
     """Open the stream as a server does, send the parts, then neither read, nor write, nor close."""
 
-    async def peer(writer: asyncio.StreamWriter) -> None:
+    async def peer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"".join(parts))
         await writer.drain()
         await asyncio.Event().wait()
+
+    return peer
+
+
+def until_closed(*parts: bytes) -> Peer:
+    """Send the parts, and close when the client says why it does not go on."""
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(parts))
+        await reader.read(1)
 
     return peer
 
@@ -52,14 +62,14 @@ PEERS: dict[str, tuple[Peer, str]] = {
     "half-open from the start": (after_handshake(), SILENT),
     "half-open in a frame": (after_handshake(b"\x81\x7e\x01\x00half"), SILENT),
     "half-open in a message": (after_handshake(frame(b"{", final=False)), SILENT),
-    "a frame beyond the limit": (after_handshake(frame(bytes(FRAME_LIMIT + 1))), "1009"),
-    "a length of exabytes": (after_handshake(b"\x81\x7f\x00" + b"\xff" * 7), "1009"),
+    "a frame beyond the limit": (until_closed(frame(bytes(FRAME_LIMIT + 1))), "1009"),
+    "a length of exabytes": (until_closed(b"\x81\x7f\x00" + b"\xff" * 7), "1009"),
     "fragments beyond the limit": (
-        after_handshake(frame(b" " * (9 << 20), final=False), frame(b" " * (9 << 20), opcode=0, final=False)),
+        until_closed(frame(b" " * (9 << 20), final=False), frame(b" " * (9 << 20), opcode=0, final=False)),
         "1009",
     ),
-    "a compression bomb": (after_handshake(frame(BOMB, packed=True)), "1002"),
-    "no frame of the protocol": (after_handshake(b"\xff\xff\xff\xff"), "1002"),
+    "a compression bomb": (until_closed(frame(BOMB, packed=True)), "1002"),
+    "no frame of the protocol": (until_closed(b"\xff\xff\xff\xff"), "1002"),
 }
 
 
@@ -77,7 +87,7 @@ async def served(peer: Peer) -> AsyncIterator[int]:
                 )
                 head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 writer.write(f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode())
-            await peer(writer)
+            await peer(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
