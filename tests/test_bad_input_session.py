@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,8 @@ def test_a_second_session_in_the_same_place_is_refused(tmp_path: Path) -> None:
     feeds = tmp_path / "feeds"
     with claimed(feeds) as partial:
         (partial / NAME).write_text("half")
-        with pytest.raises(UserError, match="another session is writing it"), claimed(feeds):
+        held = rf"another session is writing it \(process {os.getpid()} on .+\)"
+        with pytest.raises(UserError, match=held), claimed(feeds):
             raise AssertionError("two sessions hold one place")
         assert (partial / NAME).read_text() == "half"
     with claimed(feeds):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,16 +31,24 @@ def claimed(feeds: Path, *, keep: bool = False) -> Iterator[Path]:
     partial = feeds.with_name(f"{feeds.name}.partial")
     try:
         feeds.parent.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("w")
+        handle = lock.open("a+", encoding="utf-8", errors="replace")
     except OSError as exc:
         raise _unwritable(feeds, exc) from exc
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
+            handle.seek(0)
+            by = handle.read(200).strip() or "not known which"
             raise UserError(
-                f"{feeds}: another session is writing it; expected one at a time, or another --workspace"
+                f"{feeds}: another session is writing it ({by}); expected one at a time, or another --workspace"
             ) from exc
+        try:
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {platform.node()}")
+            handle.flush()
+        except OSError as exc:
+            raise _unwritable(feeds, exc) from exc
         refuse_foreign(feeds)
         try:
             if not keep:
