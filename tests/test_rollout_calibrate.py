@@ -42,7 +42,8 @@ from mmlib.workflow.steps import get_step
 
 ROOT = Path(__file__).parents[1]
 START = 1_736_899_200_000_000_000
-QUICK = Config.model_validate({"pipeline": {"tick_interval_ms": 20_000}})
+# Slippage is measured a second after a fill, so a tick is needed by then.
+QUICK = Config.model_validate({"pipeline": {"tick_interval_ms": 900}})
 RANGES = default_ranges(4.0)
 
 
@@ -218,12 +219,10 @@ def test_other_parameters_windows_or_markets_are_other_trials() -> None:
     ):
         keys.add(base._key(other))
     keys.add(search(Path(), market=Market("simulated", 6, START))._key(trial))
-    changed = Config.model_validate({"pipeline": {"tick_interval_ms": 20_000}, "fees": {"maker_bps": 0.0}})
+    changed = Config.model_validate({"pipeline": {"tick_interval_ms": 900}, "fees": {"maker_bps": 0.0}})
     keys.add(search(Path(), config=changed)._key(trial))
     assert len(keys) == 7
-    telemetry = Config.model_validate(
-        {"pipeline": {"tick_interval_ms": 20_000}, "trace": {"sample_rate": 0.9}}
-    )
+    telemetry = Config.model_validate({"pipeline": {"tick_interval_ms": 900}, "trace": {"sample_rate": 0.9}})
     assert search(Path(), config=telemetry)._key(trial) in keys
 
 
@@ -300,7 +299,7 @@ def test_a_treatment_file_holds_the_treatment_and_nothing_else(ws: Path) -> None
 @pytest.mark.usefixtures("six")
 def test_the_verb_writes_parameters_that_load_and_say_what_they_are_worth(ws: Path) -> None:
     asked = Request(
-        name="quick", source="simulated", symbols=("BTCUSDT",), sets={"pipeline.tick_interval_ms": 20_000},
+        name="quick", source="simulated", symbols=("BTCUSDT",), sets={"pipeline.tick_interval_ms": 900},
         hours=2, train_hours=1, unseen_hours=1, trials=3, workers=1,
     )  # fmt: skip
     done = calibrate(ws, asked)
@@ -374,6 +373,12 @@ def test_a_profile_or_the_command_line_names_the_treatment_of_the_stages(ws: Pat
         plan(ws, [get_step("shadow")], options=Options(steps={"shadow": {"treatment": "mine"}}))
 
 
+def test_two_farms_at_once_share_no_port() -> None:
+    with farm.open_farm(1) as one, farm.open_farm(1) as other:
+        for each in (one, other):
+            assert list(farm.collect(each, math.sqrt, [4.0, 9.0], "roots")) == [2.0, 3.0]
+
+
 @pytest.mark.parametrize("way", ["processes", "cluster"])
 def test_jobs_done_elsewhere_come_to_the_same(way: str) -> None:
     jobs = [4.0, 9.0, 16.0]
@@ -384,7 +389,12 @@ def test_jobs_done_elsewhere_come_to_the_same(way: str) -> None:
 
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address=None,
+            protocol="tcp",
+            scheduler_kwargs=farm.ANY_PORT,
         ) as there,
         farm.open_farm(scheduler=there.scheduler_address) as cluster,
     ):

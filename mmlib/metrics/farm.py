@@ -21,6 +21,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _RETRIES = 5
+ANY_PORT = {"dashboard_address": "127.0.0.1:0"}
+"""For the scheduler's HTTP server, which runs without a dashboard, too; two farms cannot share its default, 8787."""
 _REACH_S = 30
 _SHOWN_S = 2.0
 
@@ -176,6 +178,7 @@ def open_farm(workers: int = 0, scheduler: str = "") -> Iterator[Farm]:
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
+            scheduler_kwargs=ANY_PORT,
             silence_logs=logging.ERROR,
             worker_dashboard_address=None,
         ) as cluster,
