@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.core import histogram
+from mmlib.core._jit import read_only
 from mmlib.gates.rules import high_is_bad
 from mmlib.gates.spec import Gate
 
@@ -67,7 +68,7 @@ class TrailingP95:
     def push(self, minute: int, values_ms: np.ndarray) -> float:
         """Take all ticks of a minute (counted since 1970, rising) and return the percentile [ms], NaN without ticks."""
         fresh = np.zeros(histogram.SIZE, np.int64)
-        histogram.add(np.ascontiguousarray(values_ms, np.float64), fresh)
+        histogram.add(read_only(np.ascontiguousarray(values_ms, np.float64)), fresh)
         used = np.flatnonzero(fresh)
         self._minutes.append((minute, used, fresh[used]))
         self._counts[used] += fresh[used]
