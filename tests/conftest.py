@@ -31,3 +31,19 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"real recordings are absent: {path} does not exist (a clone without ../shared)")
     return path
+
+
+@pytest.fixture(scope="session")
+def live_kernels(request: pytest.FixtureRequest) -> None:
+    """What a live session and the exchange that it meets run is compiled before one waits for the other, and said."""
+    from mmlib.core import compiling
+    from mmlib.workflow.kernelfamilies import build
+
+    compiled: list[str] = []
+    with compiling.heard(lambda kernel, done: compiled.append(kernel) if done else None):
+        for family in ("live", "market"):
+            build(family)
+    if reporter := request.config.pluginmanager.get_plugin("terminalreporter"):
+        reporter.write_line(
+            f"kernels of live sessions are there, {len(compiled)} functions of them compiled now"
+        )

@@ -12,7 +12,7 @@ import pytest
 
 from mmlib.config.load import ensure_params
 from mmlib.engine.realtime.options import LiveUri
-from mmlib.engine.realtime.run import run_live, warm_up
+from mmlib.engine.realtime.run import run_live
 from mmlib.engine.realtime.telemetry import Telemetry
 from mmlib.engine.session import SessionSpec
 from mmlib.feeds.reader import read_feeds
@@ -25,6 +25,8 @@ from mmlib.ops import daily
 from mmlib.ops.day import load_day
 from mmlib.ops.days import days_with_feeds
 from tests.live_fixtures import CONFIG, SYMBOLS, loopback
+
+pytestmark = pytest.mark.usefixtures("live_kernels")
 
 ARMS = ("A", "B")
 BRIEF = {"slow": 0.3, "silence": 0.3, "mute": 0.3, "refuse": 0.3, "skew": 5.0}
@@ -90,7 +92,6 @@ def test_errors_are_the_same_number_in_feeds_telemetry_sidecar_and_report(
     faults: list[str], tmp_path: Path
 ) -> None:
     ensure_params(tmp_path)
-    warm_up(CONFIG, ARMS)
     feeds, telemetry = tmp_path / "feeds", Telemetry(0, SYMBOLS, ARMS)
     met: Counter[str] = Counter()
     loops: list = []

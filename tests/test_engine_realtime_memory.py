@@ -21,7 +21,7 @@ from mmlib.engine.realtime.ledger import Ledger
 from mmlib.engine.realtime.loop import LiveLoop
 from mmlib.engine.realtime.options import LiveUri
 from mmlib.engine.realtime.phases import PHASES, PhaseTimes
-from mmlib.engine.realtime.run import run_live, warm_up
+from mmlib.engine.realtime.run import run_live
 from mmlib.engine.realtime.status import StatusFile
 from mmlib.engine.realtime.steady import tidy
 from mmlib.engine.realtime.stops import StopCriteria
@@ -33,6 +33,8 @@ from mmlib.market.live.rawlog import RawLog
 from mmlib.rollout.watchdog import StageWatch
 from tests.fast_time import fast_time
 from tests.live_fixtures import SYMBOLS, loopback
+
+pytestmark = pytest.mark.usefixtures("live_kernels")
 
 S = 1_000_000_000
 START_NS = 1_736_899_200 * S
@@ -143,7 +145,6 @@ def test_a_session_is_as_large_in_its_last_minutes_as_in_its_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Config.model_validate({"pipeline": {"deadline_ms": 900_000}, "md_cache": {"ttl_ms": 60_000}})
-    warm_up(config, ARMS)
     weighed = Weighed()
     with fast_time(monkeypatch, 60.0, START_NS), loopback(rate_per_s=10.0) as host:
         uri = LiveUri("binanceusdm", host.url, tmp_path / "raw.gz").text()

@@ -18,13 +18,15 @@ import pytest
 from mmlib._io import UserError
 from mmlib.dtypes import Grade
 from mmlib.engine.realtime.options import LiveUri
-from mmlib.engine.realtime.run import run_live, warm_up
+from mmlib.engine.realtime.run import run_live
 from mmlib.engine.session import SessionSpec, run_session
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.sidecar import read_sidecar
 from mmlib.market.live.rawlog import RawLog
 from mmlib.market.opening import open_source
 from tests.live_fixtures import CONFIG, SYMBOLS, loopback
+
+pytestmark = pytest.mark.usefixtures("live_kernels")
 
 
 def fills_of(feeds: Path) -> list[tuple[str, ...]]:
@@ -42,7 +44,6 @@ def spec_of(url: str, record: Path | None, seconds: float, **more: object) -> Se
 def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Feeds and recording of a session with faults."""
     home = tmp_path_factory.mktemp("live")
-    warm_up(CONFIG, ("A", "B"))  # else the faults are over before the kernels are compiled
     with loopback(rate_per_s=150.0) as host:
 
         def trouble() -> None:

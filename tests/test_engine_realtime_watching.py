@@ -21,7 +21,7 @@ from mmlib.config.models import Config
 from mmlib.config.rollback import rollback
 from mmlib.dtypes import FILL, TICK
 from mmlib.engine.realtime.options import LiveUri
-from mmlib.engine.realtime.run import run_live, warm_up
+from mmlib.engine.realtime.run import run_live
 from mmlib.engine.realtime.stops import MINUTE_NS, StopCriteria
 from mmlib.engine.realtime.telemetry import Telemetry
 from mmlib.engine.realtime.watching import with_values
@@ -33,6 +33,8 @@ from mmlib.gates.spec import load_gates
 from mmlib.metrics.latency import minute_series
 from mmlib.workflow.watch import running, view
 from tests.live_fixtures import CONFIG, SYMBOLS, loopback
+
+pytestmark = pytest.mark.usefixtures("live_kernels")
 
 START = 1_736_899_200_000_000_000
 METRICS = (
@@ -138,7 +140,6 @@ def test_telemetry_feeds_and_statement_agree_and_a_rollback_reaches_the_session(
     ensure_params(tmp_path)
     feeds, port = tmp_path / "artifacts" / "feeds", free_port()
     config = with_values(CONFIG, {"telemetry.port": port})
-    warm_up(config, ("A", "B"))
     final: dict = {}
     seen: list = []
 

@@ -19,8 +19,8 @@ from mmlib.engine.realtime.ledger import Ledger
 from mmlib.engine.realtime.run import _Runner
 from mmlib.market.live import codes
 from mmlib.workflow.kernelfamilies import FAMILIES as BUILT
-from mmlib.workflow.warm_arguments import DEMO, FAMILIES
-from mmlib.workflow.warming import families_of
+from mmlib.workflow.warm_arguments import FAMILIES, KERNELS
+from mmlib.workflow.warming import families_of, of_market
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="kernels run as plain Python")
@@ -45,6 +45,10 @@ def test_every_family_is_built_and_every_step_is_given_some() -> None:
     assert families_of(["prep", "readiness"]) == ()
     assert families_of(["dataset"]) == ("feeds",)
     assert families_of(["prep", "shadow"], live=True) == ("feeds", "session", "live")
+    assert families_of(["shadow"], "recording:a.gz") == ("feeds", "session", "recording")
+    assert families_of(["soak"], "live:binance") == ("feeds", "session", "live")
+    assert of_market("recording:a.gz", "orders") == ("recording", "orders")
+    assert of_market("simulated", "exchange") == ("exchange", "market")
 
 
 @pytest.mark.slow
@@ -68,7 +72,9 @@ def test_after_a_warm_up_the_steps_of_a_run_compile_nothing(tmp_path: Path) -> N
     """With this suite's own kernels, so that what it costs is not paid twice."""
     events = _counter()
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    assert _finishline("warm", *DEMO, env=env).returncode == 0
+    warmed = _finishline("warm", "--json", env=env)
+    assert warmed.returncode == 0, warmed.stderr
+    assert json.loads(warmed.stdout)["ready"] == KERNELS
     counted = events.environment(tmp_path / "events", env)  # type: ignore[attr-defined]
     steps = ["prep", "shadow", "soak", "dataset", "daily_ops"]
     profile = str(ROOT / "ci" / "profile.yaml")

@@ -16,7 +16,6 @@ from mmlib._io import UserError
 from mmlib.dtypes import Grade
 from mmlib.engine.measure import measure
 from mmlib.engine.realtime.options import LiveUri
-from mmlib.engine.realtime.run import warm_up
 from mmlib.engine.realtime.symbol import SymbolBot
 from mmlib.engine.realtime.watching import with_values
 from mmlib.engine.session import SessionSpec, run_session
@@ -35,6 +34,8 @@ from mmlib.market.loopback.flows import SimulatedFlow
 from mmlib.market.loopback.server import LoopbackExchange
 from mmlib.market.opening import open_source
 from tests.live_fixtures import CONFIG, SYMBOLS, loopback
+
+pytestmark = pytest.mark.usefixtures("live_kernels")
 
 QUICK = Patience(first_retry_s=0.05, longest_retry_s=0.2, silence_s=1.0)
 EXPECTED = {
@@ -60,7 +61,6 @@ def fills_of(feeds: Path) -> list[tuple[str, ...]]:
 def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Feeds and recording of a session on an exchange that only ccxt reads; its stream breaks once."""
     home = tmp_path_factory.mktemp("ccxt")
-    warm_up(CONFIG, ("A", "B"))
     with loopback("binance", rate_per_s=150.0) as host:
         uri = LiveUri("binanceus", host.url, home / "raw.gz").text()
         spec = SessionSpec(uri, SYMBOLS, ("A", "B"), 3.0, seed=3)

@@ -18,7 +18,7 @@ from mmlib.config.flags import snapshot
 from mmlib.config.load import ensure_params, load_config
 from mmlib.engine.realtime.loop import LiveLoop, Observer
 from mmlib.engine.realtime.options import LiveUri
-from mmlib.engine.realtime.run import run_live, warm_up
+from mmlib.engine.realtime.run import run_live
 from mmlib.engine.realtime.watching import with_values
 from mmlib.engine.session import SessionSpec
 from mmlib.gates.spec import load_gates
@@ -27,6 +27,8 @@ from mmlib.ops import promql, rules
 from mmlib.ops.dashboards import dashboard_json
 from mmlib.rollout.watchdog import StageWatch
 from tests.live_fixtures import CONFIG, SYMBOLS, loopback
+
+pytestmark = pytest.mark.usefixtures("live_kernels")
 
 MINUTE_NS = 60_000_000_000
 SELECTOR = re.compile(r"((?:mm|process|finishline)[a-zA-Z0-9_:]*)\s*(?:\{([^}]*)\})?")
@@ -53,7 +55,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Samples:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     config = with_values(CONFIG, {"telemetry.port": port})
-    warm_up(config, ("A", "B"))
     found: Samples = {}
     failures: list[str] = []
     stage = Hurried(

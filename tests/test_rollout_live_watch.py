@@ -17,7 +17,7 @@ from mmlib.dtypes import Grade
 from mmlib.engine.measure import measure
 from mmlib.engine.realtime.loop import LiveLoop
 from mmlib.engine.realtime.options import LiveUri
-from mmlib.engine.realtime.run import run_live, warm_up
+from mmlib.engine.realtime.run import run_live
 from mmlib.engine.session import SessionSpec, run_session
 from mmlib.feeds.reader import read_feeds
 from mmlib.gates.spec import load_gates
@@ -32,6 +32,8 @@ from mmlib.rollout.switchback import Design
 from mmlib.rollout.watchdog import StageWatch
 from tests.fast_time import fast_time
 from tests.live_fixtures import SYMBOLS, loopback
+
+pytestmark = pytest.mark.usefixtures("live_kernels")
 
 SPEED = 60.0
 START_NS = 1_736_899_200_000_000_000
@@ -117,7 +119,6 @@ def test_a_harmful_arm_is_taken_back_inside_the_running_session(
     ws: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(ws, sets={}).config
-    warm_up(config, ("A", "B"))
     monkeypatch.setattr(LoopbackExchange, "grade", Grade.LIVE)  # flags are written on live evidence only
     feeds, raw = ws / "artifacts" / "edge" / "ab" / "stage_10", ws / "raw.gz"
     with fast_time(monkeypatch, SPEED, START_NS), loopback(rate_per_s=10.0) as host:

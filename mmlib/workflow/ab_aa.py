@@ -89,6 +89,7 @@ def measure_errors(
     from mmlib.workflow.params import check_parameters
     from mmlib.workflow.record import SOAK_OVERRIDES
     from mmlib.workflow.times import now_iso, stamp_of
+    from mmlib.workflow.warming import ensure, families_of
 
     if runs < 2 or stages < 1:
         raise UserError(f"--runs {runs}, --stages {stages}: expected at least 2 runs and 1 stage")
@@ -104,6 +105,7 @@ def measure_errors(
         checked.source, checked.symbols, ["A"], planned_s, start_ns=checked.start_ns, seed=checked.seed,
         simulated_offset_s=aa_replays.OFFSET_S,
     )  # fmt: skip
+    ensure(families_of(["ab_10"], checked.source))
     started = now_iso()
     measured = aa_replays.control_runs(
         spec, config, ws / "artifacts/edge/ab/aa", runs=runs, quarantine=ws / "artifacts/quarantine/ab_aa"

@@ -20,11 +20,13 @@ def plan_stages(ws: Path, *, feeds: str = "", stages: int = 600) -> tuple[pd.Dat
     """
     from mmlib.gates.spec import load_gates
     from mmlib.rollout import plan
+    from mmlib.workflow.warming import ensure
 
     if stages < 1:
         raise UserError(f"--stages {stages}: expected at least 1")
     home = Path(feeds) if feeds else ws / SOAK_FEEDS
     gates = {gate.id: gate for gate in load_gates(ws).step("ab_10")}
+    ensure(("feeds",))
     table = plan.plan_of_feeds(home, gates, stages=stages)
     if not len(table):
         raise UserError(

@@ -86,6 +86,7 @@ def calibrate(ws: Path, asked: Request) -> Calibrated:
     from mmlib.config.load import ensure_params
     from mmlib.gates.spec import load_gates
     from mmlib.rollout.unseen import judge_unseen, limits_of
+    from mmlib.workflow.warming import ensure, families_of
 
     if not asked.name or not set(asked.name) <= _NAME_CHARS:
         raise UserError(f"--name {asked.name!r}: expected lower-case letters, digits, dashes, underscores")
@@ -93,6 +94,7 @@ def calibrate(ws: Path, asked: Request) -> Calibrated:
         sys.stderr.write(f"{ws / 'params'}: was not complete; the shipped parameters were copied\n")
     book = load_gates(ws)
     search, origin = _search(ws, asked)
+    ensure(families_of(["soak"], origin["market"]))
     search.limits = limits_of(book)
     done = search.run()
     last = done.choices[-1]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmlib._io import UserError, write_json
 from mmlib.workflow.params import check_symbols
+from mmlib.workflow.warming import ensure, of_market
 
 if TYPE_CHECKING:
     from mmlib.paper.setup import Serving
@@ -46,6 +47,8 @@ def serve(args: argparse.Namespace) -> None:
         feeds=_path(args.feeds),
         state=_path(args.state),
     )
+
+    ensure(of_market(setup.market, "exchange"))
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -16,6 +16,7 @@ from mmlib.feeds.schema import schema_text as shipped_schema
 from mmlib.workflow.mappings import find_mapping, load_mapping
 from mmlib.workflow.params import check_range
 from mmlib.workflow.times import utc_datetime
+from mmlib.workflow.warming import ensure
 
 if TYPE_CHECKING:  # they bring numba, which whoever asks for a schema can do without
     from mmlib.feeds.check import FeedCheck, FileCheck
@@ -54,6 +55,7 @@ def check(directory: Path, from_ts: str = "", to_ts: str = "", progress: Progres
             f"{directory}: no such directory; expected one with pipeline_ticks_*.jsonl and fills_*.jsonl"
         )
     first, last = check_range(from_ts, to_ts, ("--from", "--to"))
+    ensure(("feeds",))
     from mmlib.feeds.check import check_feeds
 
     found = check_feeds(directory, utc_datetime(first), utc_datetime(last), progress)
@@ -71,6 +73,8 @@ def bring(
     path = find_mapping(ws, mapping)
     rules, sha256 = load_mapping(path)
     place = inside(ws, "artifacts/quarantine/import")
+    if all(file.is_file() for file in files):
+        ensure(("feeds",))
     from mmlib.feeds.importing import import_files
 
     done = import_files(

@@ -10,6 +10,10 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 START_NS = 1_736_899_200_000_000_000  # 2025-01-15T00:00:00Z
 _ARMS = ("A", "B")
@@ -109,15 +113,39 @@ def _messages() -> list[str]:
 
 
 def orders(place: Path) -> None:
-    """A desk's own orders, the bench's strategy and a block of a sweep held against a few rows."""
+    """A desk's own orders and the bench's strategy held against a few rows."""
+    import numpy as np
+
+    from mmlib.engine.bench import run_grid
+    from mmlib.engine.orders import replay_orders
+    from mmlib.feeds.orders import ORDER_ROW
+
+    rows = _rows()
+    common = {"tick_size": 0.1, "lot_size": 0.001, "queue_model": "log", "queue_exponent": 1.0}
+    sizes = {"order_qty": 0.01, "max_position": 0.5}
+    times = {"entry_ns": 1_000_000, "response_ns": 1_000_000}
+    run_grid(rows, "grid", **common, **sizes)  # type: ignore[arg-type]
+    sent = np.zeros(0, ORDER_ROW)
+    fees = {"maker_bps": 0.0, "taker_bps": 0.0}
+    replay_orders([rows], sent, **common, **times, **fees)  # type: ignore[arg-type]
+
+
+def sweep(place: Path) -> None:
+    """A setting of the grid strategy over a few rows."""
+    from mmlib.engine.grids import settings_of
+    from mmlib.engine.sweep import Market, run_block, write_rows
+
+    path = place / "rows.npy"
+    write_rows([_rows()], path)
+    setting = {"levels": 1, "interval_ticks": 1, "order_qty": 0.01, "max_position": 0.5}
+    run_block((Market(str(path), 0.1, 0.001, 1_000_000_000), settings_of([setting])))
+
+
+def _rows() -> np.ndarray:
+    """EVENT[40]: a book of two levels that does not move."""
     import numpy as np
 
     from mmlib.dtypes import EVENT, FLAG_BUY, FLAG_EXCH, FLAG_LOCAL, FLAG_SELL, KIND_DEPTH
-    from mmlib.engine.bench import run_grid
-    from mmlib.engine.grids import settings_of
-    from mmlib.engine.orders import replay_orders
-    from mmlib.engine.sweep import Market, run_block, write_rows
-    from mmlib.feeds.orders import ORDER_ROW
 
     rows = np.zeros(40, EVENT)
     rows["exch_ts_ns"] = START_NS + np.arange(40) * 50_000_000
@@ -125,16 +153,22 @@ def orders(place: Path) -> None:
     rows["price_ticks"], rows["qty"] = np.where(np.arange(40) % 2, 1001, 1000), 1.0
     rows["flags"] = KIND_DEPTH | FLAG_EXCH | FLAG_LOCAL
     rows["flags"] |= np.where(np.arange(40) % 2, FLAG_SELL, FLAG_BUY).astype(np.uint8)
-    common = {"tick_size": 0.1, "lot_size": 0.001, "queue_model": "log", "queue_exponent": 1.0}
-    sizes = {"order_qty": 0.01, "max_position": 0.5}
-    times = {"entry_ns": 1_000_000, "response_ns": 1_000_000}
-    run_grid(rows, "grid", **common, **sizes)  # type: ignore[arg-type]
-    write_rows([rows], place / "rows.npy")
-    market = Market(str(place / "rows.npy"), 0.1, 0.001, 1_000_000_000)
-    run_block((market, settings_of([{"levels": 1, "interval_ticks": 1, **sizes}])))
-    sent = np.zeros(0, ORDER_ROW)
-    fees = {"maker_bps": 0.0, "taker_bps": 0.0}
-    replay_orders([rows], sent, **common, **times, **fees)  # type: ignore[arg-type]
+    return rows
+
+
+def market(place: Path) -> None:
+    """The simulated market by itself, as it is served, swept and fitted."""
+    from mmlib.market.opening import open_source
+
+    source = open_source("simulated", "WARMUP", seed=1, market={"rate_per_s": 20.0})
+    next(iter(source.chunks(source.start_ns, source.start_ns + 1_000_000_000)))
+
+
+def exchange(place: Path) -> None:
+    """The matching of a paper exchange."""
+    from mmlib.paper.matching import warm_up
+
+    warm_up()
 
 
 def live(place: Path) -> None:
@@ -152,6 +186,9 @@ FAMILIES: Mapping[str, Callable[[Path], None]] = {
     "recording": recording,
     "orders": orders,
     "live": live,
+    "sweep": sweep,
+    "exchange": exchange,
+    "market": market,
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmlib._io import UserError
 from mmlib.workflow.params import check_symbols
+from mmlib.workflow.warming import ensure, of_market
 
 
 def record(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -54,6 +55,8 @@ def loopback(args: argparse.Namespace) -> None:
     seconds = 60.0 * _positive(args.minutes, "--minutes")
     rate, pace = _positive(args.rate, "--rate"), _positive(args.speed, "--speed")
     symbols = check_symbols(args.symbols)
+    if args.source == "simulated":
+        ensure(of_market(args.source))  # nobody who has connected waits for a kernel
     flows = {symbol: flow_of(args.source, symbol, seed=args.seed, rate_per_s=rate) for symbol in symbols}
 
     async def main() -> None:

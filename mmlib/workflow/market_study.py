@@ -19,6 +19,7 @@ from mmlib.market.flowmodel import FlowModel, load_preset
 from mmlib.market.observe import Observed, observe_recording
 from mmlib.market.opening import open_source
 from mmlib.market.source import Source
+from mmlib.workflow.warming import ensure, of_market
 
 _HEAD = """# A market for the order-flow simulator, fitted to a recording by `finishline calibrate-market`.
 # Used with market.preset: {name}. What each key means: mmlib/market/flowmodel.py and mmlib/core/flow.py.
@@ -123,6 +124,8 @@ def open_market(options: MarketOptions) -> Market:
     if (sizes[0] is None) != (sizes[1] is None):
         raise UserError("--tick-size, --lot-size: expected both or neither")
     declared = {} if sizes[0] is None or sizes[1] is None else {options.symbol: (sizes[0], sizes[1])}
+    if options.recording.exists():
+        ensure(of_market("recording:", "market"))
     source = open_source(f"recording:{options.recording}", options.symbol, instruments=declared)
     return Market(source, np.concatenate(list(source.chunks())), observe_recording(source, options.recording))
 

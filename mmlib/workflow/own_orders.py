@@ -20,6 +20,7 @@ from mmlib.feeds.orders import fills_frame, read_actual, read_orders, write_fill
 from mmlib.market.opening import open_source
 from mmlib.market.quality import Quality, quality_of
 from mmlib.market.source import Source
+from mmlib.workflow.warming import ensure, of_market
 
 if TYPE_CHECKING:
     from mmlib.metrics.agreement import Agreement
@@ -101,6 +102,8 @@ def replay(options: ReplayOptions) -> Replayed:
         UserError: an input that cannot be used, with the file, the place in it and what was expected.
     """
     exponent = _exponent(options)
+    if all(path.exists() for path in (*options.recordings, options.orders)):
+        ensure(of_market("recording:", "orders"))
     sources = _open(options)
     instrument = sources[0].instrument
     orders = read_orders(options.orders, instrument.tick_size, instrument.lot_size)

@@ -25,6 +25,7 @@ from mmlib.market.opening import open_source
 from mmlib.market.source import Source
 from mmlib.metrics.farm import open_farm
 from mmlib.workflow.sweepplan import KEYS, parse_axes, parse_fixed, plan
+from mmlib.workflow.warming import ensure, of_market
 
 _S = 1_000_000_000
 _BUCKETS_S = (3600, 600, 60, 10, 1)
@@ -117,6 +118,8 @@ def sweep(options: SweepOptions) -> Swept:
     fixed = parse_fixed(options.set, axes)
     _check(options)
     options.output.mkdir(parents=True, exist_ok=True)
+    if all(path.exists() for path in options.recordings):
+        ensure(of_market("recording:" if options.recordings else "simulated", "sweep"))
     sources = _open(options)
     spooled = options.output / "rows.npy"
     try:

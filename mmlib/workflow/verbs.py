@@ -87,8 +87,9 @@ def execute(
 
     _give_params(ws)
     planned = plan(ws, [get_step(key) for key in keys], profile=profile, options=options, notebooks=notebooks)
-    realtime = options is not None and (options.source.startswith("live:") or options.clock == "realtime")
-    warming.ensure(warming.families_of(keys, live=realtime))
+    realtime = options is not None and options.clock == "realtime"
+    sources = [str(one.params.get("source", "")) for one in planned]
+    warming.ensure(warming.families_of(keys, *sources, live=realtime))
     # a second of imports, for which there is time while the notebooks run
     Thread(target=import_module, args=("mmlib.workflow.site",), daemon=True).start()
     with Reporter(len(planned)) as report, listening(report.said):
@@ -116,9 +117,11 @@ def validate_baseline(ws: Path, *, rounds: int | None = None) -> tuple[str, dict
     from mmlib.gates.spec import load_gates
     from mmlib.workflow.table import GateTable
     from mmlib.workflow.times import now_iso
+    from mmlib.workflow.warming import DEMO, ensure
 
     _give_params(ws)
     book, locked = load_gates(ws), read_lock(ws)
+    ensure(DEMO)
     found = measure_candidate(
         ws, locking=False, rounds=ROUNDS if rounds is None else rounds, progress=_rounds_done
     )

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import IO, Any
@@ -16,13 +17,15 @@ from typing import IO, Any
 from mmlib._io import UserError
 from mmlib.core import compiling
 from mmlib.core.kernelhome import DIRECTORY
-from mmlib.workflow.warm_arguments import DEMO, FAMILIES
+from mmlib.workflow import oldkernels
+from mmlib.workflow.warm_arguments import DEMO, FAMILIES, KERNELS
 
 OF_STEPS = {"prep": (), "readiness": (), "dataset": ("feeds",), "daily_ops": ("feeds",)}
 """Families that a step needs, where not those of the demo."""
+_OF_SOURCES = {"recording": "recording", "live": "live"}
 _SHOWN_S = 2.0
 Progress = Callable[[int, int], None]
-"""Takes the number of kernels that are compiled, and of those known to be there."""
+"""Takes how many kernels are there, and how many are wanted."""
 
 
 @dataclass
@@ -31,11 +34,13 @@ class Warmed:
 
     Attributes:
         families: what was looked at.
-        compiled: number of kernels that had to be compiled; seconds: of the whole.
+        ready: number of kernels, each with its types of arguments, that are there now, by family.
+        compiled: number of those that Python calls and that had to be compiled here; seconds: of the whole.
         missing: with ``check``, the first kernel of each family that is missing.
     """
 
     families: Sequence[str]
+    ready: dict[str, int] = field(default_factory=dict)
     compiled: int = 0
     seconds: float = 0.0
     missing: dict[str, str] = field(default_factory=dict)
@@ -53,9 +58,16 @@ class Warmed:
         return f"compiled {self.compiled} kernels in {self.seconds:.1f} s"
 
 
-def families_of(steps: Iterable[str], *, live: bool = False) -> tuple[str, ...]:
-    """Families that steps of a run need."""
+def families_of(steps: Iterable[str], *sources: str, live: bool = False) -> tuple[str, ...]:
+    """Families that steps of a run need; with ``live``, or by their sources, those of a market as well."""
     wanted = {name for step in steps for name in OF_STEPS.get(step, DEMO)} | ({"live"} if live else set())
+    wanted |= {_OF_SOURCES[kind] for source in sources if (kind := source.partition(":")[0]) in _OF_SOURCES}
+    return tuple(name for name in FAMILIES if name in wanted)
+
+
+def of_market(source: str, *more: str) -> tuple[str, ...]:
+    """Families that reading a market needs, simulated or recorded, and ``more``."""
+    wanted = {"recording" if source.startswith("recording:") else "market", *more}
     return tuple(name for name in FAMILIES if name in wanted)
 
 
@@ -68,32 +80,36 @@ def warm(families: Sequence[str], progress: Progress | None = None, *, check: bo
     Raises:
         UserError: a family could not be built; its last words are in the message.
     """
-    began, result, ended = time.monotonic(), Warmed(list(families)), 0
-    gone = 0
+    began, result = time.monotonic(), Warmed(list(families))
+    total, processes = sum(KERNELS[family] for family in families), list[_Process]()
     waiting, running = list(families), list[_Process]()
     said: SimpleQueue[tuple[_Process, dict[str, Any] | None]] = SimpleQueue()
     try:
         while waiting or running:
             while waiting and len(running) < len(os.sched_getaffinity(0)):
                 running.append(_Process(waiting.pop(0), said, check=check))
+                processes.append(running[-1])
             process, facts = said.get()
             if facts is None:
                 running.remove(process)
                 process.end()
-                ended += process.done
-                gone += max(process.made, process.done)
+                result.ready[process.family] = process.ready
                 result.missing |= {process.family: process.missing} if process.missing else {}
                 if not process.missing:
                     compiling.note_warm(process.family)
+                    oldkernels.note_used(process.family, process.places)
                 continue
             process.take(facts)
-            result.compiled = ended + sum(one.done for one in running)
-            if progress is not None:
-                progress(result.compiled, gone + sum(max(one.made, one.done) for one in running))
+            result.compiled = sum(one.compiled for one in processes)
+            if progress is not None and any(one.compiles for one in processes):
+                there = sum(one.ready for one in processes)
+                progress(there, max(there, total))
     finally:
         for process in running:
             process.kill()
     result.seconds = time.monotonic() - began
+    if DIRECTORY and not check:
+        oldkernels.prune(Path(DIRECTORY))
     return result
 
 
@@ -102,7 +118,9 @@ class _Process:
 
     def __init__(self, family: str, said: SimpleQueue[Any], *, check: bool) -> None:
         self.family, self.missing = family, ""
-        self.made = self.done = 0
+        self.compiles = False
+        self.ready = self.compiled = 0
+        self.places: list[str] = []
         command = [sys.executable, "-m", "mmlib.workflow.warmone", family, *(["--check"] if check else [])]
         env = os.environ | ({"NUMBA_CACHE_DIR": DIRECTORY} if DIRECTORY else {})
         self._process = subprocess.Popen(
@@ -123,8 +141,10 @@ class _Process:
 
     def take(self, facts: dict[str, Any]) -> None:
         """What it says."""
-        self.made = facts.get("made", self.made)
-        self.done += "done" in facts
+        self.compiles |= bool(facts.get("compiling"))
+        self.ready = max(self.ready, facts.get("ready", 0))
+        self.compiled = max(self.compiled, facts.get("compiled", 0))
+        self.places = facts.get("places", self.places)
         self.missing = facts.get("missing", self.missing)
 
     def end(self) -> None:
@@ -175,13 +195,13 @@ class Shown:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, compiled: int, known: int) -> None:
+    def __call__(self, there: int, wanted: int) -> None:
         """Take how far it is."""
-        text = f"compiling kernels {compiled} of {known}, once on this machine"
+        text = f"compiling kernels {there} of {wanted}, once on this machine"
         if self._bar is not None:
             if self._task is None:
-                self._task = self._bar.add_task(text, total=known)
-            self._bar.update(self._task, description=text, completed=compiled, total=known)
+                self._task = self._bar.add_task(text, total=wanted)
+            self._bar.update(self._task, description=text, completed=there, total=wanted)
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + _SHOWN_S
             _say(text)
@@ -197,7 +217,11 @@ def ensure(families: Sequence[str]) -> None:
 
     A family that cannot be built is left to the work that needs it, which then says why.
     """
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0") or compiling.is_warm(families):
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return
+    if compiling.is_warm(families):
+        for family in families:
+            oldkernels.note_used(family)
         return
     with Shown() as shown:
         try:

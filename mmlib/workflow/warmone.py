@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from mmlib.core import compiling
@@ -19,13 +20,13 @@ def _say(**facts: Any) -> None:
     sys.stdout.flush()
 
 
-def _count(kernel: str, done: bool) -> None:
-    if not done:
-        from mmlib.core.kernel import Kernel
+def _count(kernel: str = "", done: bool = False) -> None:
+    """Kernels of this process that Python calls: how many are there, and how many of these it compiled."""
+    from mmlib.core.kernel import Kernel
 
-        _say(begun=kernel, made=len([one for one in Kernel.made if one.__module__.startswith("mmlib.")]))
-    else:
-        _say(done=kernel)
+    made = list(Kernel.made)
+    ready = sum(len(one.overloads) for one in made)
+    _say(ready=ready, compiled=sum(sum(one._cache_misses.values()) for one in made), compiling=kernel)
 
 
 def _refuse(kernel: str, done: bool) -> None:
@@ -34,12 +35,16 @@ def _refuse(kernel: str, done: bool) -> None:
 
 def main(family: str, *, check: bool) -> int:
     """Build a family, or with ``check`` end at the first kernel that is missing; exit code 1 then."""
+    from mmlib.core.kernel import Kernel
+
     compiling.LISTENERS.append(_refuse if check else _count)
     try:
         build(family)
     except Missing as exc:
         _say(missing=str(exc))
         return 1
+    _count()
+    _say(places=sorted({Path(one._cache.cache_path).name for one in Kernel.made if one.overloads}))
     return 0
 
 
