@@ -68,7 +68,7 @@ def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], verb: str
         (["run", "--step", "2", "--profile", "dmo"], "did you mean"),
         (["ab", "--rollout-pct", "25"], "10, 50 or 100"),
         (["ab", "--rollout-pct", "ten"], "invalid int"),
-        (["ab"], "--rollout-pct --aa is required"),
+        (["ab"], "--rollout-pct --aa --plan is required"),
         (["ab", "--aa", "--rollout-pct", "10"], "not allowed"),
         (["ab", "--aa", "--runs", "1"], "at least 2 runs"),
         (["dataset", "--from", "2025-01-17T00:00:00Z", "--to", "2025-01-15T00:00:00Z"], "reversed"),
