@@ -11,6 +11,7 @@ was read, the CRC-32 of its bytes decides. Anything else replaces the entry, and
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -42,6 +43,7 @@ DECIDING = (
 """Sources that decide, with the schemas, what an entry holds."""
 _FACTS = b"finishline"
 _WORKED_OUT = ".npz"
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # a write that fails names no file
 _HOT_NS = (
     2_000_000_000  # a file changed this shortly before it was read may change again within the same mtime
 )
@@ -314,7 +316,7 @@ def _store(
                 intact.seal_file(made_now, at=place)
                 made_now.replace(place)
     except OSError as exc:
-        if exc.filename in (None, str(path)):
+        if exc.filename in (None, str(path)) and exc.errno not in _OF_WRITING:
             raise _unreadable(path, exc) from exc
         raise UserError(
             f"{base.parent}: cannot be written ({exc.strerror or exc}); expected a writable directory with free space"
