@@ -15,8 +15,11 @@ from mmlib.metrics import kept
 PACKAGE = Path(mmlib.__file__).parent
 MAKES_PARQUET = "feeds/cache.py"
 """Slices are keyed by the Parquet file that they were worked out of, so that what it imports is in the key of that."""
-DECIDE_NOTHING = {"_io.py", "feeds/progress.py", "metrics/farm.py"}
-"""Errors and atomic writes, what is told while a file is read, and who does the work."""
+DECIDE_NOTHING = {
+    *("_crc.py", "_expansion.py", "_io.py", "feeds/progress.py", "metrics/farm.py"),
+    *(f"core/{name}.py" for name in ("compiling", "kernelcache", "kernelhome")),
+}
+"""Checksums, refusals of bombs, errors and atomic writes, progress, who does the work, and where compiled kernels are kept."""
 
 
 def imported(source: str) -> Iterator[str]:

@@ -168,15 +168,13 @@ def test_what_would_take_too_much_memory_while_it_passes_is_read_again(
     assert_same(found, expected)
 
 
-def test_ticks_outside_the_days_of_their_file_are_asked_about_all_the_same(
-    feeds: Path, tmp_path: Path
-) -> None:
+def test_what_a_file_holds_decides_its_days_whatever_its_name(feeds: Path, tmp_path: Path) -> None:
     copy = tmp_path / "feeds"
     shutil.copytree(feeds, copy)
     for path in sorted(copy.glob("pipeline_ticks_*.jsonl")):
         path.rename(path.with_name(path.name.replace("202501", "202503")))
     found = build_dataset(copy, cache_dir=tmp_path / "cache")
-    assert found.sources == {"ticks": 2}
+    assert found.sources == {"conversion": 2}
     assert_same(found, build_dataset(feeds))
 
 

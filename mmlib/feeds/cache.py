@@ -36,7 +36,7 @@ from mmlib.feeds.stream import FeedStream
 VERSION = 4
 DECIDING = (
     *(f"core/{name}.py" for name in ("_jit", "clock", "decimals", "feedline", "fieldvalue", "jsonline")),
-    *(f"core/{name}.py" for name in ("likelines", "number", "separators", "textcodes", "words")),
+    *(f"core/{name}.py" for name in ("kernel", "likelines", "number", "separators", "textcodes", "words")),
     *(f"feeds/{name}.py" for name in ("careful", "columns", "convert", "decode", "order")),
     *(f"feeds/{name}.py" for name in ("schema", "stream", "timestamps")),
 )

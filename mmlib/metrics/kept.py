@@ -22,7 +22,7 @@ from mmlib.metrics.slices import Partial, Slice, work_out
 Source = Literal["conversion", "kept", "ticks"]
 """Whence a slice came: worked out while the feed was converted, kept from an earlier time, or worked out of Parquet."""
 DECIDING = (
-    *(f"core/{name}.py" for name in ("_jit", "histogram", "tickbins")),
+    *(f"core/{name}.py" for name in ("_jit", "histogram", "kernel", "tickbins")),
     *(f"feeds/{name}.py" for name in ("cache", "columns", "schema")),
     *(f"metrics/{name}.py" for name in ("grid", "passing", "slices")),
 )
