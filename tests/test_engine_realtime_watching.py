@@ -72,7 +72,7 @@ def test_minute_figures_are_those_of_the_offline_evaluator(tmp_path: Path) -> No
 
     class Spy(StopCriteria):
         def _watch(self, symbol, arm, minute_ns, values):
-            got[minute_ns] = values
+            got.setdefault(minute_ns, {}).update(values)
 
     spy = Spy([], ("A",))
     at = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,10 @@ def test_one_session_raises_the_same_alerts_at_the_same_times_online_and_offline
     book: GateBook, tmp_path: Path
 ) -> None:
     ticks, fills = a_session()
+    limits = {"pnl": 15.0, "delta_pnl": 0.55}  # its arms only gain: a budget that they begin below
+    book = replace(
+        book, gates=tuple(g.model_copy(update={"limit": limits.get(g.metric, g.limit)}) for g in book)
+    )
     minutes = minute_series(ticks, fills)
     compared = safety.timeline(minutes, ticks, floor_ms=1.0)
     start_ns, last_ns = make_days.DAY.value, int(minutes["ts"].max().value)
@@ -325,14 +330,18 @@ def test_one_session_raises_the_same_alerts_at_the_same_times_online_and_offline
     expected: dict[int, list[dict[str, str]]] = {}
     fired = set()
     for gate in gates:
-        if gate.metric in ("delta_slippage_bps", "tick_p95_regression_pct"):
+        if gate.metric in ("delta_slippage_bps", "delta_pnl", "tick_p95_regression_pct"):
             groups = safety.series(compared, gate.metric)
             labels = {"BTCUSDT": own if gate.metric.startswith("tick") else {"symbol": "BTCUSDT"}}
+            labels["all symbols"] = {}
         else:
             groups = series(minutes, gate)
-            labels = {"process": {}, "BTCUSDT": own} | {
-                f"BTCUSDT arm {arm}": {"symbol": "BTCUSDT", "arm": arm} for arm in "AB"
-            }
+            account = {f"all symbols, arm {arm}": {"arm": arm} for arm in "AB"}
+            labels = (
+                {"process": {}, "BTCUSDT": own}
+                | account
+                | {f"BTCUSDT arm {arm}": {"symbol": "BTCUSDT", "arm": arm} for arm in "AB"}
+            )
         for minute, found in expected_alerts(gate, groups, labels).items():
             fired.add(gate.id)
             expected.setdefault(minute, []).extend(

@@ -40,7 +40,9 @@ def money(
     return pd.DataFrame(rows)
 
 
-def feeds(hours: float, slower_b: float = 1.0, miss_b: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+def feeds(
+    hours: float, slower_b: float = 1.0, miss_b: bool = False, lost: tuple[float, float] = (0.0, 0.0)
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Minute series and ticks of one symbol, two arms; B's ticks take ``slower_b`` times as long."""
     ts = START + pd.to_timedelta(np.arange(int(hours * 60)), unit="min")
     rng = np.random.default_rng(1)
@@ -56,6 +58,7 @@ def feeds(hours: float, slower_b: float = 1.0, miss_b: bool = False) -> tuple[pd
                     "slippage_bps": 1.0 - 0.1 * (arm == "B"),
                     "taker_share_pct": 3.0,
                     "deadline_miss_pct": 10.0 * (miss_b and arm == "B"),
+                    "pnl": -np.linspace(0.0, lost[arm == "B"], len(ts)),
                 }
             )
         )
@@ -76,6 +79,26 @@ def judge(book: GateBook, frame: pd.DataFrame, hours: float = 30.0, pct: int = 1
 
 def by_id(verdict) -> dict[str, Status]:
     return {result.id: result.status for result in verdict.results}
+
+
+@pytest.mark.parametrize(
+    ("lost", "broken"),
+    [
+        ((0.0, 900.0), set()),
+        ((0.0, 1100.0), {"ab.safety.loss", "ab.safety.loss_of_b"}),
+        ((1100.0, 1100.0), {"ab.safety.loss_of_b"}),
+        ((-600.0, 600.0), {"ab.safety.loss"}),
+    ],
+)
+def test_a_loss_past_the_budget_is_rolled_back(
+    book: GateBook, lost: tuple[float, float], broken: set[str]
+) -> None:
+    verdict = judge(book, money(np.random.default_rng(0).normal(0.6, 0.2, 30)), lost=lost)
+    failed = {name for name, status in by_id(verdict).items() if status is Status.FAIL}
+    assert failed == broken
+    assert verdict.action == ("ROLL BACK" if broken else "PROCEED")
+    assert broken or "loss budget 1,000" in verdict.sentence
+    assert (verdict.violation.gate if verdict.violation else None) in (broken or {None})
 
 
 def test_assignment_is_seeded_close_to_its_share_and_never_by_fills() -> None:
@@ -247,7 +270,7 @@ def test_lines_for_the_figure_carry_their_limits(book: GateBook) -> None:
     lines = gate_lines(timeline(minutes, ticks), book.step("ab_10"))
     assert set(lines.columns) == {"ts", "gate", "value", "limit", "unit"}
     assert lines.groupby("gate")["limit"].nunique().eq(1).all()
-    assert lines["gate"].nunique() == 4
+    assert lines["gate"].nunique() == 6
 
 
 def test_the_bound_that_decides_stands_below_the_line_it_replaces(book: GateBook) -> None:

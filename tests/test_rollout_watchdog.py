@@ -176,3 +176,33 @@ def test_a_configuration_changed_under_way_resets_the_counters(ws: Path) -> None
     assert dog.monitor.config_sha256 != before
     assert dog.config is session.plan.config  # type: ignore[attr-defined]
     assert dog.monitor._buckets == {}
+
+
+def test_the_result_since_the_start_is_that_of_the_feeds_when_the_first_hour_is_forgotten(
+    ws: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks, fills = stage(82, takes_from=100)
+    watch_ = StageWatch(
+        ws, load_gates(ws).step("ab_10"), stage="ab_10", config=load_config(ws, sets={}).config, planned_s=86_400,
+        evidence="test",
+    )  # fmt: skip
+    seen: list[tuple[float, float]] = []
+
+    def note(_ts_ns: int, values: dict[str, dict[str, float]]) -> None:
+        seen.append((values["pnl"]["X"], values["delta_pnl"]["X"]))
+
+    monkeypatch.setattr(watch_.monitor, "update", note)
+    every = np.concatenate(ticks), np.concatenate(fills)
+    for minute in range(82):
+        at = START_NS + minute * 60 * S
+        parts = [rows[(rows["ts_ns"] >= at - 60 * 60 * S) & (rows["ts_ns"] < at + 60 * S)] for rows in every]
+        watch_.look(at, [("X", parts[0])], [("X", parts[1])])
+    cash, position, expected = [0.0, 0.0], [0.0, 0.0], []
+    for minute in range(82):
+        for rows in (f for f in fills if (f["ts_ns"][0] - START_NS) // (60 * S) == minute):
+            for row in rows:
+                cash[row["arm"]] -= row["side"] * row["price"] * row["qty"]
+                position[row["arm"]] += row["side"] * row["qty"]
+        a, b = (cash[k] + position[k] * 100.0 for k in (0, 1))  # every tick's mid is 100
+        expected.append((b, b - a))
+    np.testing.assert_allclose(seen, expected, atol=1e-9)

@@ -21,7 +21,10 @@ class Relief:
     required: str = ""
 
 
-_MONEY = ("slippage_bps", "net_bps", "delta_slippage_bps", "delta_net_bps", "taker_share_pct")
+_MONEY = (
+    *("slippage_bps", "net_bps", "delta_slippage_bps", "delta_net_bps", "taker_share_pct"),
+    *("pnl", "delta_pnl"),
+)
 _TIME = ("tick_total_p95_ms", "deadline_miss_pct", "tick_p95_regression_pct", "stage_p95_regression_pct")
 RELIEF: dict[str, Relief] = {
     "taker-cap": Relief(

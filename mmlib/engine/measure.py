@@ -15,10 +15,11 @@ from mmlib.dtypes import Grade
 from mmlib.feeds.reader import read_feeds
 from mmlib.feeds.sidecar import grade_of, read_sidecar, stated
 from mmlib.gates.evaluate import Measurement, evaluate_all
+from mmlib.gates.metrics import ACCOUNT_METRICS, ALL_SYMBOLS
 from mmlib.gates.result import GateResult
 from mmlib.gates.spec import Gate
 from mmlib.market.quality import Quality, quality_of
-from mmlib.metrics.latency import minute_series, stage_percentiles, tick_summary
+from mmlib.metrics.latency import account, minute_series, stage_percentiles, tick_summary
 from mmlib.metrics.money import decompose
 
 Series = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
@@ -107,7 +108,13 @@ class Measures:
         for (symbol, of_arm), rows in part.groupby(["symbol", "arm"], observed=True):
             ts_ns = rows["ts"].to_numpy(dtype="datetime64[ns]").astype(np.int64)
             for name in metrics:
-                found[name][f"{symbol} {of_arm}"] = (ts_ns, rows[name].to_numpy(dtype=np.float64))
+                if name not in ACCOUNT_METRICS:
+                    found[name][f"{symbol} {of_arm}"] = (ts_ns, rows[name].to_numpy(dtype=np.float64))
+        for of_arm, rows in part.groupby("arm", observed=True):
+            for name in ACCOUNT_METRICS & found.keys():
+                whole = account(rows, name)
+                ts_ns = whole["ts"].to_numpy(dtype="datetime64[ns]").astype(np.int64)
+                found[name][f"{ALL_SYMBOLS} {of_arm}"] = (ts_ns, whole[name].to_numpy(dtype=np.float64))
         return found
 
     def evaluate(self, gates: Sequence[Gate]) -> list[GateResult]:

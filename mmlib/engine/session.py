@@ -14,6 +14,7 @@ import numpy as np
 from mmlib._io import UserError
 from mmlib.config.models import Config
 from mmlib.engine import checkpoint
+from mmlib.engine.account import account_firings
 from mmlib.engine.crew import NEVER_NS, Progress, Rows, workers
 from mmlib.engine.finished import Session, sidecar_of
 from mmlib.engine.parts import read_part
@@ -154,6 +155,15 @@ def _settled(
 ) -> Session:
     """The session that the symbols' outcomes amount to: what lies behind the first halt does not count."""
     firings = [one for outcome in outcomes for one in outcome.fired]
+    records = {
+        job.symbol: (
+            read_part(job.home, "ticks", outcome.run.ticks),
+            read_part(job.home, "fills", outcome.run.fills),
+        )
+        for job, outcome in zip(jobs, outcomes, strict=True)
+        if jobs[0].stops
+    }
+    firings += account_firings(jobs[0].stops if jobs else (), records, spec.arms)
     halt_ns = min((one.halt_ns for one in firings), default=NEVER_NS)
     runs = [
         _until(outcome.run, job.home, halt_ns, config.pipeline.tick_interval_ms * 1_000_000)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mmlib.feeds.schema import LIQUIDITY, SIDE_TEXT
+from mmlib.gates.metrics import ACCOUNT_METRICS
 from mmlib.gates.rules import iso
 from mmlib.gates.spec import Gate
 from mmlib.gates.sustained import Monitor
@@ -91,7 +92,10 @@ class Watch:
     def __init__(self, gates: Sequence[Gate], symbol: str, arms: Sequence[str], start_ns: int) -> None:
         self._symbol, self._arms = symbol, tuple(arms)
         self._monitors = {
-            (gate.id, arm): Monitor(gate) for arm in arms for gate in gates if gate.arm in ("", arm)
+            (gate.id, arm): Monitor(gate)
+            for arm in arms
+            for gate in gates
+            if gate.arm in ("", arm) and gate.metric not in ACCOUNT_METRICS  # those are engine.account's
         }
         self._seen_ns = start_ns // MINUTE_NS * MINUTE_NS  # minutes before are done
         self._first = [0, 0]  # rows of ticks and fills before which nothing matters any more

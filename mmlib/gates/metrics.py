@@ -15,6 +15,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "errors_per_min": ("1/min", "errors a minute"),
     "guard_hard_pct": ("%", "share of ticks on which the hard guard held every quote back"),
     "net_bps": ("bps", "PnL over traded notional"),
+    "pnl": ("quote", "result since the session began, fees included, all symbols of an arm together"),
+    "delta_pnl": ("quote", "pnl of B minus A"),
     "slippage_bps": (
         "bps",
         "what fills cost against the mid one second later (minus the 1 s markout); a cost when positive",
@@ -46,6 +48,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "grade_ok": ("bool", "1 when the weakest evidence reaches the grade that the profile demands"),
 }
 
+ACCOUNT_METRICS: frozenset[str] = frozenset({"pnl", "delta_pnl"})
+"""Metrics of all symbols of an arm together: one series an arm, whatever the symbol."""
+ALL_SYMBOLS = "all symbols"
+
 GATE_IDS: tuple[str, ...] = (
     "prep.config",
     "prep.flags",
@@ -62,6 +68,7 @@ GATE_IDS: tuple[str, ...] = (
     "soak.stop.taker_share",
     "soak.stop.memory_leak",
     "soak.stop.breaker_open",
+    "soak.stop.loss",
     "soak.warn.tick_p95",
     "soak.warn.fetch_md_p95",
     "soak.warn.errors",
@@ -77,6 +84,8 @@ GATE_IDS: tuple[str, ...] = (
     "ab.safety.taker_share",
     "ab.safety.tick_p95",
     "ab.safety.deadline_miss",
+    "ab.safety.loss",
+    "ab.safety.loss_of_b",
     "ab.accept.input",
     "ab.accept.net",
     "ab.accept.money",

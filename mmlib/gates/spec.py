@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from mmlib.yamlfile import read_mapping
 
 GATES_FILE = Path("params") / "gates.yaml"
 SCHEMA = 1
+BUDGET = "loss_budget"
 
 Kind = Literal["threshold", "sustained", "regression", "comparison"]
 Op = Literal[">=", "<=", ">", "<", "=="]
@@ -131,11 +132,12 @@ class Gate(BaseModel):
 
 @dataclass(frozen=True)
 class GateBook:
-    """All gates, in the order of the file, with the file's hash."""
+    """All gates, in the order of the file, with the file's hash and its loss budget [quote currency]."""
 
     gates: tuple[Gate, ...]
     path: Path
     sha256: str
+    loss_budget: float = math.nan
 
     def __iter__(self) -> Iterator[Gate]:
         return iter(self.gates)
@@ -182,15 +184,20 @@ def read_gates(path: Path) -> GateBook:
     """``load_gates`` for a file anywhere."""
     document = read_mapping(path)
     payload = document.tree
-    if set(payload) != {"schema", "gates"}:
-        raise UserError(f"{path}: top level: expected the two keys 'schema' and 'gates'")
+    if unknown := sorted(set(payload) - {"schema", BUDGET, "gates"}):
+        raise UserError(f"{path}: top level: {unknown[0]!r}: expected 'schema', '{BUDGET}' and 'gates'")
+    if missing := [name for name in ("schema", "gates") if name not in payload]:
+        raise UserError(f"{path}: top level: {missing[0]} is missing; expected 'schema' and 'gates'")
     if payload["schema"] != SCHEMA:
         raise UserError(f"{path}: schema: expected {SCHEMA}, found {_short(payload['schema'])}")
     if not isinstance(payload["gates"], list) or not payload["gates"]:
         raise UserError(f"{path}: gates: expected a list of gates")
+    budget = _budget(path, payload)
     gates: dict[str, Gate] = {}
     for number, entry in enumerate(payload["gates"]):
         line = document.lines[f"gates[{number}]"]
+        if isinstance(entry, dict) and entry.get("limit") == f"-{BUDGET}":
+            entry = entry | {"limit": -budget}
         gate = _gate(path, line, entry)
         if gate.id in gates:
             raise UserError(f"{path}:{line}: gate {gate.id}: found twice; expected each id once")
@@ -200,7 +207,18 @@ def read_gates(path: Path) -> GateBook:
             raise UserError(
                 f"{path}: gate {wanted} is missing{_hint(wanted, set(gates) - set(GATE_IDS), 'found')}"
             )
-    return GateBook(tuple(gates.values()), path, document.sha256)
+    return GateBook(tuple(gates.values()), path, document.sha256, budget)
+
+
+def _budget(path: Path, payload: Mapping[str, Any]) -> float:
+    """The loss budget [quote currency]."""
+    value = payload.get(BUDGET)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(
+            f"{path}: {BUDGET}: expected what a session or stage may lose, in quote currency and above 0, such as 1000.0; "
+            f"found {_short(value)}"
+        )
+    return float(value)
 
 
 def _gate(path: Path, line: int, entry: Any) -> Gate:

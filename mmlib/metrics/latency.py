@@ -29,9 +29,10 @@ HOUR_S = 3600.0
 _SERIES = (
     *("n_ticks", "n_fills", "hit_ratio", "deadline_miss_pct", "tick_total_p95_ms", "fetch_md_p95_ms"),
     *("errors_per_min", "breaker_open_s", "guard_hard_pct", "rss_mb", "rss_slope_mb_per_h"),
-    *("taker_share_pct", "slippage_bps", "net_bps"),
+    *("taker_share_pct", "slippage_bps", "net_bps", "pnl"),
 )
 _COUNTS = ("n_ticks", "n_fills")
+_WHOLE = (*_COUNTS, "pnl")  # known in a minute without ticks as well
 _MINUTE_COLUMNS = (
     *("symbol", "arm", "ts", "cache_hit", "deadline_miss", "tick_total_ms", "fetch_md_ms", "errors"),
     *("breaker_open", "guard_level", "rss_mb", "mid", "inventory"),
@@ -117,7 +118,8 @@ def minute_series(ticks: pd.DataFrame, fills: pd.DataFrame, interval_s: float = 
     back over at most one hour; when nothing was traded in it, all three are NaN: a share of
     nothing is not known. rss_slope_mb_per_h is a least-squares slope over the trailing hour, NaN before a full one and when
     half of its minutes are missing. breaker_open_s is the longest time that the breaker had by then been open without
-    a break.
+    a break. pnl is the result since the first event, all symbols of the arm together, the same in each symbol's row [quote
+    currency].
 
     Returns:
         ts (start of the minute, UTC), symbol, arm, n_ticks, n_fills, and the metrics under their gate names.
@@ -133,7 +135,20 @@ def minutes_of(each: Sequence[Part], interval_s: float = 60) -> pd.DataFrame:
         labels = {"ts": utc(np.empty(0)), "symbol": pd.Series(dtype="str"), "arm": pd.Series(dtype="str")}
         empty_columns = {n: pd.Series(dtype="int64" if n in _COUNTS else "float64") for n in _SERIES}
         return pd.DataFrame({**labels, **empty_columns})
-    return pd.concat([_minutes(grid, part, interval_s) for part in each], ignore_index=True)
+    frames = [_minutes(grid, part, interval_s) for part in each]
+    results: dict[str, np.ndarray] = {}
+    for part, frame in zip(each, frames, strict=True):
+        results[part.arm] = results.get(part.arm, 0.0) + frame["pnl"].to_numpy(np.float64)
+    whole = [
+        frame.assign(pnl=np.where(frame["n_ticks"] > 0, results[part.arm], np.nan))
+        for part, frame in zip(each, frames, strict=True)
+    ]
+    return pd.concat(whole, ignore_index=True)
+
+
+def account(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """ts and one metric of all symbols together (``gates.metrics.ACCOUNT_METRICS``), which every symbol's row repeats."""
+    return frame.groupby("ts", observed=True)[metric].max().reset_index()
 
 
 def _minutes(grid: Grid, part: Part, interval_s: float) -> pd.DataFrame:
@@ -143,7 +158,7 @@ def _minutes(grid: Grid, part: Part, interval_s: float) -> pd.DataFrame:
     empty = columns["n_ticks"] == 0
     labels = {"ts": utc(grid.starts), "symbol": part.symbol, "arm": part.arm}
     values = {
-        name: columns[name] if name in _COUNTS else np.where(empty, np.nan, columns[name]) for name in _SERIES
+        name: columns[name] if name in _WHOLE else np.where(empty, np.nan, columns[name]) for name in _SERIES
     }
     return pd.DataFrame({**labels, **values})
 
@@ -210,6 +225,7 @@ def _money_columns(grid: Grid, part: Part, interval_s: float) -> dict[str, np.nd
         "taker_share_pct": ratio(hour["taker_notional"], notional, 100.0),
         "slippage_bps": slippage_bps(hour),
         "net_bps": ratio(hour["pnl"], notional, 1e4),
+        "pnl": np.cumsum(sums["pnl"]),
     }
 
 

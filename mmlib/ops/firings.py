@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mmlib.gates.evaluate import find_runs
+from mmlib.gates.metrics import ACCOUNT_METRICS, ALL_SYMBOLS
 from mmlib.gates.rules import worst_of
 from mmlib.gates.spec import Gate
+from mmlib.metrics.latency import account
 
 PROCESS_WIDE = frozenset({"rss_mb", "rss_slope_mb_per_h"})
 """Metrics of the process: the same for every symbol and arm, so one series stands for all."""
@@ -36,6 +38,11 @@ def series(minutes: pd.DataFrame, gate: Gate) -> dict[str, Series]:
     rows = minutes if not gate.arm else minutes[minutes["arm"] == gate.arm]
     if gate.metric in PROCESS_WIDE:
         return {"process": _arrays(_process(rows, gate.metric), gate.metric)}
+    if gate.metric in ACCOUNT_METRICS:
+        return {
+            f"{ALL_SYMBOLS}, arm {arm}": _arrays(account(part, gate.metric), gate.metric)
+            for arm, part in rows.groupby("arm", observed=True)
+        }
     return {name: _arrays(part, gate.metric) for name, part in _groups(rows)}
 
 

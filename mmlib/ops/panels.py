@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmlib.gates.metrics import METRICS
+from mmlib.gates.metrics import ACCOUNT_METRICS, METRICS
 from mmlib.gates.spec import Gate, GateBook
 from mmlib.ops import promql
 from mmlib.ops.rules import of_a_day, sustained
@@ -73,6 +73,8 @@ def _of_metric(metric: str, gates: Sequence[Gate]) -> Panel:
     labels, legend = (_WHERE, _EACH) if metric in promql.VALUES else ("", "{{symbol}}")
     if metric in _PROCESS_WIDE:
         labels, legend = "", "{{instance}}"
+    elif metric in ACCOUNT_METRICS:
+        labels, legend = ('{arm=~"$arm"}', "{{arm}}") if metric == "pnl" else ("", "B - A")
     elif metric == "delta_slippage_bps":
         labels, legend = '{symbol=~"$symbol"}', "{{symbol}}"
     return Panel(

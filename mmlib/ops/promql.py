@@ -98,6 +98,12 @@ VALUES: Mapping[str, str] = {
     "taker_share_pct": f"({_share(HOUR)}) and {_LIVE}",
     "slippage_bps": f"{_bps('slippage', HOUR, of='slippage_notional')} and {_LIVE}",
     "net_bps": f"{_bps('pnl', HOUR)} and {_LIVE}",
+    "pnl": (
+        'sum without (symbol, sign) (last_over_time(mm_pnl_total{sign="plus"}[2m])) - '
+        'sum without (symbol, sign) (last_over_time(mm_pnl_total{sign="minus"}[2m])) '
+        f"and (sum without (symbol) ({TICKS}) > 0)"
+    ),
+    "delta_pnl": 'sum without (arm) (finishline:pnl{arm="B"}) - sum without (arm) (finishline:pnl{arm="A"})',
     "delta_slippage_bps": (
         'sum without (arm) (finishline:slippage_bps{arm="B"}) - sum without (arm) (finishline:slippage_bps{arm="A"})'
     ),

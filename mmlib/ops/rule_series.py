@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from mmlib.gates.metrics import ACCOUNT_METRICS
 from mmlib.gates.rules import high_is_bad, violates
 from mmlib.gates.spec import Gate
 from mmlib.metrics.exported import le_text
@@ -40,7 +41,7 @@ def drive(gate: Gate, states: str, process: str) -> dict[str, str] | None:
     for state in states:  # in a missing minute nothing turns, and nothing is counted
         up.append(up[-1] if state == MISSING else (state == BAD) == high_is_bad(gate))
     columns = _DRIVERS.get(gate.metric, _own)(gate, up)
-    arms = ("A", "B") if gate.metric == "delta_slippage_bps" else (gate.arm or "A",)
+    arms = ("A", "B") if gate.metric.startswith("delta_") else (gate.arm or "A",)
     columns |= {_series("mm_tick_total", arm=arm): _counter([_TICKS] * len(up)) for arm in arms}
     return {_of(process, name): _values(name, values, states) for name, values in columns.items()}
 
@@ -82,6 +83,8 @@ def labels(gate: Gate) -> dict[str, str]:
     """Labels of the recorded series that ``drive`` leads to."""
     if (gate.step == "daily" and gate.kind == "threshold") or gate.metric.startswith("rss_"):
         return {}
+    if gate.metric in ACCOUNT_METRICS:
+        return {"arm": gate.arm or "A"} if gate.metric == "pnl" else {}
     each = {"symbol": SYMBOL, "arm": gate.arm or "A"}
     return {"symbol": SYMBOL} if gate.metric == "delta_slippage_bps" else each
 
@@ -208,6 +211,23 @@ def _signed(family: str, arm: str = "") -> Drive:
     return columns
 
 
+def _result(arm: str = "") -> Drive:
+    """A result that is on either side of the limit, by what each minute adds to it; an arm A beside stays at nothing."""
+
+    def columns(gate: Gate, up: Sequence[bool]) -> Columns:
+        whose, step = arm or gate.arm or "A", 1.0 + abs(gate.limit)
+        added = np.diff([0.0, *(gate.limit + (step if on else -step) for on in up)])
+        signed = {"plus": np.maximum(added, 0.0), "minus": np.maximum(-added, 0.0)}
+        found = {
+            _series("mm_pnl_total", arm=whose, sign=sign): _counter(part) for sign, part in signed.items()
+        }
+        if whose == "B":
+            found |= {_series("mm_pnl_total", arm="A", sign=s): _counter([0.0] * len(up)) for s in signed}
+        return found
+
+    return columns
+
+
 def _memory(gate: Gate, up: Sequence[bool]) -> Columns:
     """Memory that jumps at every turn so far that the slope of the trailing hour turns with it, then stays."""
     x = np.arange(60.0) - 29.5
@@ -236,5 +256,7 @@ _DRIVERS: Mapping[str, Drive] = {
     "taker_share_pct": _taker,
     "slippage_bps": _signed("mm_fill_slippage_cost_total"),
     "net_bps": _signed("mm_pnl_total"),
+    "pnl": _result(),
+    "delta_pnl": _result(arm="B"),
     "delta_slippage_bps": _signed("mm_fill_slippage_cost_total", arm="B"),
 }

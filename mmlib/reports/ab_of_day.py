@@ -23,7 +23,7 @@ from mmlib.rollout.switchback import is_paired
 
 STAGES = ("ab_10", "ab_50", "ab_100")
 _SAFETY = "ab.safety."
-_TIMELINE_ONLY = frozenset({"delta_slippage_bps", "tick_p95_regression_pct"})
+_TIMELINE_ONLY = frozenset({"delta_slippage_bps", "delta_pnl", "tick_p95_regression_pct"})
 """Metrics of B against A; the minutes of any feeds hold the others."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmlib.gates.metrics import ACCOUNT_METRICS, ALL_SYMBOLS
 from mmlib.gates.rules import iso, worst_of
 from mmlib.gates.spec import Gate
 from mmlib.gates.sustained import Monitor
@@ -21,7 +22,7 @@ from mmlib.rollout.experiment import WIDE, Experiment, bounded, effect_sums
 from mmlib.rollout.safety import BUCKET_S
 
 SLIPPAGE = "delta_slippage_bps"
-ALL = "all symbols"
+ALL = ALL_SYMBOLS
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class SafetyMonitor:
                 groups: Mapping[str, float] = {ALL: self._harm.get(gate.metric, float("nan"))}
             else:
                 groups = values.get(gate.metric, {})
+                if gate.metric in ACCOUNT_METRICS and groups:
+                    known = [value for value in groups.values() if not np.isnan(value)]
+                    groups = {ALL: known[0] if known else float("nan")}
             for group, value in groups.items():
                 self._one(gate, group, ts_ns, float(value))
         return self.violation

@@ -10,8 +10,10 @@ import pandas as pd
 
 from mmlib.core import histogram
 from mmlib.core._jit import read_only
+from mmlib.gates.metrics import ACCOUNT_METRICS, ALL_SYMBOLS
 from mmlib.gates.rules import high_is_bad
 from mmlib.gates.spec import Gate
+from mmlib.metrics.latency import account
 
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
 BUCKET_S = 3600
@@ -33,8 +35,8 @@ def timeline(
 
     Returns:
         DataFrame[ts, symbol, delta_slippage_bps, taker_share_pct, tick_p95_regression_pct, literal_regression_pct,
-        deadline_miss_pct]: taker share and misses are arm B's; slippage and taker share look back one hour as well; the
-        literal regression has no floor.
+        deadline_miss_pct, pnl, delta_pnl]: taker share, misses and pnl are arm B's; slippage and taker share look back one
+        hour as well, pnl to the start of the stage; the literal regression has no floor.
     """
     keys = ["symbol", "ts"]
     a = minutes[minutes["arm"] == "A"].set_index(keys)
@@ -53,6 +55,8 @@ def timeline(
             "tick_p95_regression_pct": regression,
             "literal_regression_pct": literal,
             "deadline_miss_pct": b["deadline_miss_pct"],
+            "pnl": b["pnl"],
+            "delta_pnl": b["pnl"] - a["pnl"],
         }
     )
     return frame.reset_index().sort_values(keys, ignore_index=True)
@@ -101,6 +105,8 @@ def series(frame: pd.DataFrame, metric: str, *, paired: bool = True) -> Series:
     In a switchback B rests while A runs: its stretches, over two minutes apart, are series of their own.
     """
     found: Series = {}
+    if metric in ACCOUNT_METRICS:
+        frame = account(frame, metric).assign(symbol=ALL_SYMBOLS)
     for symbol, part in frame.groupby("symbol", observed=True):
         ts, values = _ns(part["ts"]), part[metric].to_numpy(dtype=np.float64)
         if paired or not np.isfinite(values).any():

@@ -282,7 +282,8 @@ def _action(
     seen = (
         f"B - A is {last['mean']:+.2f} bps net "
         f"(95 % confidence sequence {_bound(last['lower'])} to {_bound(last['upper'])}) over {experiment.buckets} hours, "
-        f"{float(experiment.money['mean'].iloc[-1]) * experiment.buckets:+,.2f} in quote currency"
+        f"{float(experiment.money['mean'].iloc[-1]) * experiment.buckets:+,.2f} in quote currency "
+        f"(loss budget {-next(r.limit for r in results if r.id == 'ab.accept.money'):,.0f})"
     )
     if all(r.status is Status.PASS for r in results if r.blocking):
         return "PROCEED", f"Proceed: {seen}, every safety gate passed."

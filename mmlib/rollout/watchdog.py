@@ -23,7 +23,7 @@ from mmlib.gates.spec import Gate
 from mmlib.market.live.rowbuffer import RowBuffer
 from mmlib.metrics.exported import OWN_METRICS
 from mmlib.metrics.grid import utc
-from mmlib.metrics.latency import minute_series
+from mmlib.metrics.latency import account, minute_series
 from mmlib.metrics.money import bucket_money
 from mmlib.rollout.experiment import paired_experiment
 from mmlib.rollout.monitor import SafetyMonitor, Violation, closing_sums
@@ -90,6 +90,7 @@ class StageWatch:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="safety")
         self._due: Future[Violation | None] | None = None
         self._own: dict[tuple[str, str, str], float] = {}
+        self._results: dict[Any, float] = {}
 
     # --- what the session calls ---
 
@@ -164,7 +165,7 @@ class StageWatch:
         if minute_ns % _HOUR_NS == 0:
             self._close(minute_ns, t, f)
         at = utc(np.array([minute_ns]))[0]
-        rows = timeline(minute_series(t, f), t, floor_ms=self._floor_ms)
+        rows = timeline(self._since_start(minute_series(t, f), at), t, floor_ms=self._floor_ms)
         rows = rows[rows["ts"] == at]
         names = [name for name in rows.columns if name not in ("ts", "symbol")]
         symbols = rows["symbol"].astype(str)
@@ -175,6 +176,21 @@ class StageWatch:
             for symbol, value in values[metric].items()
         }
         return self.monitor.update(minute_ns, values)
+
+    def _since_start(self, minutes: pd.DataFrame, at: pd.Timestamp) -> pd.DataFrame:
+        """The minutes of the last hour with ``pnl`` counted from the session's start: what each new minute adds is kept."""
+        for arm, rows in minutes.groupby("arm", observed=True):
+            known = account(rows, "pnl").dropna()
+            now, before = known[known["ts"] == at]["pnl"], known[known["ts"] < at]["pnl"]
+            if not len(now):
+                continue
+            reached = float(now.iloc[0])
+            if arm in self._results and len(before):
+                self._results[arm] += reached - float(before.iloc[-1])
+            else:
+                self._results[arm] = self._results.get(arm, 0.0) + reached
+            minutes.loc[rows.index, "pnl"] += self._results[arm] - reached
+        return minutes
 
     def _close(self, hour_ns: int, ticks: pd.DataFrame, fills: pd.DataFrame) -> None:
         """Close the hour that ended at ``hour_ns`` when it makes a pair."""

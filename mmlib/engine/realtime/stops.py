@@ -11,6 +11,7 @@ import numpy as np
 
 from mmlib.dtypes import Liquidity
 from mmlib.engine.realtime.loop import LiveLoop
+from mmlib.gates.metrics import ACCOUNT_METRICS, ALL_SYMBOLS
 from mmlib.gates.rules import high_is_bad
 from mmlib.gates.spec import Gate
 from mmlib.gates.sustained import Monitor
@@ -46,6 +47,13 @@ class MinuteFigures:
         self._notional: deque[tuple[float, float]] = deque([(0.0, 0.0)] * _HOUR, maxlen=_HOUR)
         self._seen = 0
         self._open_since: int | None = None
+        self._position = self._cash = 0.0
+        self._mark = float("nan")
+
+    @property
+    def result(self) -> float:
+        """Result since the first tick that had a mid, marked to the last one [quote currency]; 0 before."""
+        return 0.0 if np.isnan(self._mark) else self._cash + self._position * self._mark
 
     def tick(self, row: Any) -> None:
         """Take a tick of the minute under way."""
@@ -57,6 +65,7 @@ class MinuteFigures:
         now.rss_sum += float(row["rss_mb"])
         now.tick_ms.append(round(float(row["tick_total_ms"]), _MS_DIGITS))
         now.fetch_ms.append(round(float(row["fetch_md_ms"]), _MS_DIGITS))
+        self._take_mark(float(row["mid"]), float(row["inventory"]))
         if row["breaker_open"]:
             self._open_since = ts_ns if self._open_since is None else self._open_since
             now.open_s = max(now.open_s, (ts_ns - self._open_since) / 1e9)
@@ -67,7 +76,19 @@ class MinuteFigures:
         """Take a fill; one that is learnt after its minute counts in the minute under way."""
         amount = float(row["price"] * row["qty"])
         self._now.notional += amount
+        side, mid = int(row["side"]), float(row["mid_at_fill"])
+        self._position += side * float(row["qty"])
+        self._cash -= side * amount + float(row["fee"])
+        self._mark = self._mark if np.isnan(mid) else mid
         self._now.taken += amount if row["liquidity"] == Liquidity.TAKER else 0.0
+
+    def _take_mark(self, mid: float, inventory: float) -> None:
+        if np.isnan(mid):
+            return
+        opening = inventory - self._position
+        if np.isnan(self._mark) and np.isfinite(opening):  # a position at the start is valued, not won
+            self._position, self._cash = self._position + opening, self._cash - opening * mid
+        self._mark = mid
 
     def close(self) -> dict[str, float]:
         """End the minute: metric to value, NaN for everything in a minute without ticks."""
@@ -112,6 +133,7 @@ class StopCriteria:
         self._figures: dict[tuple[str, int], MinuteFigures] = {}
         self._monitors: dict[tuple[str, str, int], Monitor] = {}
         self._values: dict[tuple[str, str, int], float] = {}
+        self._results: dict[int, dict[tuple[str, int], tuple[float, bool]]] = {}
         self._fired: str = ""
 
     def on_tick(self, symbol: str, rows: np.ndarray, errors: dict[str, int]) -> None:
@@ -159,7 +181,7 @@ class StopCriteria:
                     "unit": gate.unit,
                     "margin": margin,
                     "for_s": gate.for_s,
-                    "violated_s": None if since is None else (self._figures[key[1:]].start_ns - since) / 1e9,
+                    "violated_s": None if since is None else (self._reached_ns(key) - since) / 1e9,
                 }
             )
         return shown
@@ -173,12 +195,33 @@ class StopCriteria:
         if not figures.start_ns:
             figures.start_ns = minute
         while figures.start_ns < minute:
-            self._watch(symbol, arm, figures.start_ns, figures.close())
+            values = figures.close()
+            self._watch(symbol, arm, figures.start_ns, values)
+            self._results.setdefault(figures.start_ns, {})[symbol, arm] = figures.result, bool(values)
             figures.start_ns += MINUTE_NS
+        self._watch_account()
+
+    def _reached_ns(self, key: tuple[str, str, int]) -> int:
+        """Start of the minute under way of a series."""
+        own = self._figures.get(key[1:])
+        return own.start_ns if own is not None else min(f.start_ns for f in self._figures.values())
+
+    def _watch_account(self) -> None:
+        """The minutes that every symbol has closed: the result of each arm over all symbols."""
+        reached = min(figures.start_ns for figures in self._figures.values())
+        for minute_ns in sorted(minute for minute in self._results if minute < reached):
+            rows = self._results.pop(minute_ns)
+            for arm in sorted({arm for _, arm in rows}):
+                own = [found for (_, of_arm), found in rows.items() if of_arm == arm]
+                known = any(ticked for _, ticked in own)
+                value = sum(value for value, _ in own) if known else float("nan")
+                self._watch(ALL_SYMBOLS, arm, minute_ns, {"pnl": value})
 
     def _watch(self, symbol: str, arm: int, minute_ns: int, values: dict[str, float]) -> None:
         for gate in self._gates:
-            if gate.arm not in ("", self._arms[arm]):
+            if gate.arm not in ("", self._arms[arm]) or (symbol == ALL_SYMBOLS) != (
+                gate.metric in ACCOUNT_METRICS
+            ):
                 continue
             key = (gate.id, symbol, arm)
             value = values.get(gate.metric, float("nan"))
