@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmlib.dtypes import Status
-from mmlib.workflow.manifest import FAILED, OK, Planned
+from mmlib.workflow.manifest import FAILED, GATE, OK, Planned
 from mmlib.workflow.order import next_batch, run_steps
 from mmlib.workflow.record import latest
 from mmlib.workflow.runner import Event
@@ -146,3 +146,32 @@ def test_ctrl_c_ends_both_and_says_so(tmp_path: Path) -> None:
         record = latest(tmp_path / "ws")[key]
         assert record.status is Status.ERROR
         assert "interrupted" in record.reason
+
+
+def stages(tmp_path: Path, statuses: dict[str, str]) -> list[Planned]:
+    """The three rollout stages as notebooks that record one gate each."""
+    items = []
+    for key, status in statuses.items():
+        step = get_step(key)
+        params = {"workspace": ".", **step.fixed}
+        notebook = write_notebook(tmp_path / f"{key}.ipynb", passing_cells("ab", status), params)
+        items.append(Planned(step, notebook, params))
+    return items
+
+
+@pytest.mark.slow
+def test_a_stage_waits_for_the_one_before_unless_it_is_run_through(tmp_path: Path) -> None:
+    ws = tmp_path / "ws"
+    ws.mkdir()
+    items = stages(tmp_path, {"ab_10": "INCONCLUSIVE", "ab_50": "PASS"})
+    events: list[Event] = []
+    _, alone = run_steps(ws, items[1:], through=False, on_event=events.append)
+    assert [(o.returncode, o.notebook) for o in alone] == [(GATE, None)]
+    assert alone[0].reason.startswith("not decided: A/B 10 % has not run")
+    assert [event.kind for event in events] == ["end"]
+    _, held = run_steps(ws, items, through=False)
+    assert [str(o.status) for o in held] == ["INCONCLUSIVE", "NO_DATA"]
+    assert held[1].reason.startswith("not decided: A/B 10 % is inconclusive")
+    assert set(latest(ws)) == {"ab_10"}
+    _, through = run_steps(ws, items, through=True)
+    assert [str(o.status) for o in through] == ["INCONCLUSIVE", "PASS"]

@@ -166,6 +166,7 @@ def _options(args: argparse.Namespace, steps: Mapping[str, Mapping[str, Any]]) -
         clock=getattr(args, "clock", None) or "",
         live_url=getattr(args, "live_url", ""),
         record=getattr(args, "record", ""),
+        through=getattr(args, "through", False),
     )
 
 

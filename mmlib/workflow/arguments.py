@@ -69,6 +69,14 @@ def _verb(verbs: Any, name: str, text: str, example: str) -> argparse.ArgumentPa
     return parser
 
 
+def _add_through(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--through",
+        action="store_true",
+        help="run an A/B stage although the one before did not pass (a rehearsal always does); it cannot pass then",
+    )
+
+
 def _add_common(parser: argparse.ArgumentParser, *, source: bool = True) -> None:
     parser.add_argument("--profile", default="", metavar="NAME", help="demo, production or a YAML file")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -115,6 +123,7 @@ def _add_run(verbs: Any) -> None:
         action="store_true",
         help="keep steps whose inputs have not changed since they ran; go on with a session that was cut off",
     )
+    _add_through(run)
     add_live_options(run)
     _add_common(run)
 
@@ -174,6 +183,7 @@ def _add_steps(verbs: Any) -> None:
         "finishline ab --rollout-pct 10 --duration-hours 24\n  finishline ab --aa --profile demo\n  "
         "finishline ab --aa --rollout --stages 300\n  finishline ab --plan",
     )
+    _add_through(ab)
     which = ab.add_mutually_exclusive_group(required=True)
     which.add_argument("--rollout-pct", type=int, metavar="PCT", help="10, 50 or 100")
     which.add_argument(

@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mmlib.dtypes import Status
 from mmlib.workflow import runs
-from mmlib.workflow.manifest import BAD_INPUT, Planned, RunOutcome, resumable
+from mmlib.workflow.manifest import BAD_INPUT, GATE, Planned, RunOutcome, resumable
 from mmlib.workflow.params import check_parameters
+from mmlib.workflow.record import latest
 from mmlib.workflow.runner import Event, OnEvent, check_known, private_kernel, run_step
 from mmlib.workflow.sidebyside import run_beside
+from mmlib.workflow.steps import BY_KEY
 
 
 def run_steps(
@@ -21,12 +24,14 @@ def run_steps(
     resume: bool = False,
     on_event: OnEvent | None = None,
     jobs: int | None = None,
+    through: bool = True,
 ) -> tuple[str, list[RunOutcome]]:
     """Execute steps in one run; returns the run's identifier and the outcomes in the order of ``planned``.
 
     A step that measures durations has the machine for itself; others run side by side, ``jobs`` at once (by default
-    one a core, two at most). A step whose predecessor failed still runs and records what is missing; only bad input in
-    Prep ends the run, for every step would meet it.
+    one a core, two at most). A step whose predecessor failed still runs and records what is missing, but without ``through``
+    a rollout stage waits for the one before to pass: it is not run, and what was recorded of it stays, out of date. Bad input
+    in Prep ends the run, for every step would meet it.
 
     Raises:
         UserError: the workspace cannot be written, or a parameter is unknown or wrong.
@@ -45,12 +50,42 @@ def run_steps(
         while waiting:
             batch = next_batch(waiting, at_once)
             waiting = [item for item in waiting if item not in batch]
+            held = [] if through else _held(ws, batch)
+            for outcome in held:
+                outcomes[outcome.step.key] = outcome
+                if on_event:
+                    on_event(Event("end", outcome.step, outcome=outcome))
+            batch = [item for item in batch if item.step.key not in outcomes]
             for outcome in _run_batch(ws, batch, run_id, profile, resume, on_event):
                 outcomes[outcome.step.key] = outcome
             prep = outcomes.get("prep")
             if prep is not None and prep.returncode == BAD_INPUT:
                 break
     return run_id, [outcomes[item.step.key] for item in planned if item.step.key in outcomes]
+
+
+def _held(ws: Path, batch: Sequence[Planned]) -> list[RunOutcome]:
+    """The rollout stages of a batch that the stage before does not let run, each with the reason."""
+    found = []
+    for item in batch:
+        before = next((key for key in item.step.depends if BY_KEY[key].family == "ab"), "")
+        if item.step.family != "ab" or not before:
+            continue
+        record = latest(ws).get(before)
+        if record is None or record.status is not Status.PASS:
+            word = "has not run" if record is None else WORDS[record.status]
+            why = f"not decided: {BY_KEY[before].title} {word}; --through runs the stage all the same"
+            found.append(RunOutcome(item.step, GATE, Status.NO_DATA, None, 0.0, why))
+    return found
+
+
+WORDS = {
+    Status.FAIL: "failed",
+    Status.INCONCLUSIVE: "is inconclusive",
+    Status.NO_DATA: "has no data",
+    Status.ERROR: "ended with an error",
+}
+"""A stage that did not pass, in words."""
 
 
 def next_batch(waiting: Sequence[Planned], at_once: int) -> list[Planned]:

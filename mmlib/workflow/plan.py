@@ -33,6 +33,7 @@ class Options:
     clock: str = ""
     live_url: str = ""
     record: str = ""
+    through: bool = False
 
 
 def plan(

@@ -92,11 +92,21 @@ def execute(
     warming.ensure(warming.families_of(keys, *sources, live=realtime))
     # a second of imports, for which there is time while the notebooks run
     Thread(target=import_module, args=("mmlib.workflow.site",), daemon=True).start()
+    through = (options is not None and options.through) or _rehearsed(ws, profile)
     with Reporter(len(planned)) as report, listening(report.said):
-        run_id, outcomes = run_steps(ws, planned, profile=profile, resume=resume, on_event=report)
+        run_id, outcomes = run_steps(
+            ws, planned, profile=profile, resume=resume, on_event=report, through=through
+        )
     from mmlib.workflow.site import build_site
 
     return Done(run_id, tuple(outcomes), _verdict(ws, profile, keys), build_site(ws))
+
+
+def _rehearsed(ws: Path, profile: str) -> bool:
+    """Whether every stage is to be tried, whatever came of the one before: a rehearsal switches nothing on."""
+    from mmlib.config.profiles import load_profile
+
+    return bool(profile) and load_profile(ws, profile).rehearsal
 
 
 def validate_baseline(ws: Path, *, rounds: int | None = None) -> tuple[str, dict[str, Any], int]:
