@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from mmlib.rollout import stage
 from mmlib.rollout.damage import feed_problems
 from mmlib.rollout.experiment import paired_experiment
 from mmlib.rollout.safety import timeline
-from tests.test_rollout_stage import START, by_id, feeds, money
+from tests.test_rollout_stage import START, UNHARMED, by_id, feeds, money
 
 HOURS = 30
 
@@ -29,7 +31,8 @@ def good() -> pd.DataFrame:
 
 def judged(book: GateBook, frame: pd.DataFrame, problems=()):
     minutes, ticks = feeds(HOURS)
-    experiment = paired_experiment(frame, planned_buckets=HOURS, problems=problems)
+    found = paired_experiment(frame, planned_buckets=HOURS, problems=problems)
+    experiment = replace(found, segments=UNHARMED)
     return stage.judge(
         book, experiment, timeline(minutes, ticks, floor_ms=1.0), rollout_pct=10, previous=None, evidence="",
         planned_s=HOURS * 3600, span_s=HOURS * 3600,

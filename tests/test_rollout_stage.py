@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +16,16 @@ from mmlib.rollout import stage
 from mmlib.rollout.assign import assign_units
 from mmlib.rollout.experiment import paired_experiment
 from mmlib.rollout.safety import gate_lines, harm_series, timeline
+from mmlib.rollout.segments import COLUMNS
 
 START = pd.Timestamp("2025-01-15", tz="UTC")
+UNHARMED = pd.DataFrame(
+    [
+        ("side", "buy", 300, 300, 0.1, 0.2, 0.7, 1.0, False),
+        ("side", "sell", 9, 9, np.nan, np.nan, np.nan, np.nan, False),
+    ],
+    columns=list(COLUMNS),
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +77,7 @@ def feeds(
 
 
 def judge(book: GateBook, frame: pd.DataFrame, hours: float = 30.0, pct: int = 10, previous=None, **feed):
-    experiment = paired_experiment(frame, planned_buckets=round(hours))
+    experiment = replace(paired_experiment(frame, planned_buckets=round(hours)), segments=UNHARMED)
     minutes, ticks = feeds(hours, **feed)
     safety = timeline(minutes, ticks, floor_ms=1.0)
     seconds = hours * 3600
@@ -289,3 +299,23 @@ def test_hours_too_few_to_bound_harm_are_no_pass(book: GateBook) -> None:
     verdict = judge(book, money(np.full(8, 0.5)), hours=8)
     assert by_id(verdict)["ab.safety.slippage"] is Status.INCONCLUSIVE
     assert by_id(judge(book, money(np.full(30, 0.5))))["ab.safety.slippage"] is Status.PASS
+
+
+def test_a_clearly_harmed_segment_holds_a_stage_that_gains_on_the_whole(book: GateBook) -> None:
+    frame = money(np.random.default_rng(0).normal(0.6, 0.2, 30))
+    experiment = paired_experiment(frame, planned_buckets=30)
+    harmed = UNHARMED.assign(effect_bps=[-14.0, np.nan], p_holm=[0.001, np.nan], harmed=[True, False])
+    for parts, action in (
+        (UNHARMED, "PROCEED"),
+        (harmed, "HOLD"),
+        (UNHARMED.iloc[1:], "HOLD"),
+        (None, "HOLD"),
+    ):
+        verdict = stage.judge(
+            book, replace(experiment, segments=parts), timeline(*feeds(30), floor_ms=1.0), rollout_pct=10, previous=None,
+            evidence="test", planned_s=30 * 3600, span_s=30 * 3600,
+        )  # fmt: skip
+        assert verdict.action == action
+        assert action == "PROCEED" or "ab.accept.segments" in verdict.sentence
+    held = next(r for r in verdict.results if r.id == "ab.accept.segments")
+    assert held.status is Status.NO_DATA

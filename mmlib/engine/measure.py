@@ -110,11 +110,11 @@ class Measures:
             for name in metrics:
                 if name not in ACCOUNT_METRICS:
                     found[name][f"{symbol} {of_arm}"] = (ts_ns, rows[name].to_numpy(dtype=np.float64))
-        for of_arm, rows in part.groupby("arm", observed=True):
+        for one_arm, rows in part.groupby("arm", observed=True):
             for name in ACCOUNT_METRICS & found.keys():
                 whole = account(rows, name)
                 ts_ns = whole["ts"].to_numpy(dtype="datetime64[ns]").astype(np.int64)
-                found[name][f"{ALL_SYMBOLS} {of_arm}"] = (ts_ns, whole[name].to_numpy(dtype=np.float64))
+                found[name][f"{ALL_SYMBOLS} {one_arm!s}"] = (ts_ns, whole[name].to_numpy(dtype=np.float64))
         return found
 
     def evaluate(self, gates: Sequence[Gate]) -> list[GateResult]:

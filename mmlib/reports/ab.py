@@ -46,6 +46,18 @@ SYMBOL_COLUMNS = {
 }
 
 
+SEGMENT_COLUMNS = {
+    "kind": "Segment by",
+    "segment": "Segment",
+    "n_a": "Fills A",
+    "n_b": "Fills B",
+    "effect_bps": "B − A [bps]",
+    "std_err_bps": "Std. error [bps]",
+    "p_holm": "p (Holm)",
+    "harmed": "Harmed",
+}
+
+
 def ab_run_online(
     verdict: StageVerdict,
     experiment: Experiment,
@@ -86,6 +98,7 @@ def ab_run_online(
         errors=error_table(errors),
         effects=_effects(experiment),
         symbols=frame_table(by_symbol(experiment), SYMBOL_COLUMNS, empty="No bucket holds both arms."),
+        segments=_segments(experiment.segments),
         beside=_beside(beside),
         planned=experiment.planned_buckets,
         detectable=verdict.detectable_bps,
@@ -132,6 +145,13 @@ def _effects(experiment: Experiment) -> Table:
 def _left_out(frame: pd.DataFrame) -> Table:
     rows = [(str(r), int(n)) for r, n in frame["reason"].value_counts().items()] if len(frame) else []
     return Table(("Reason", "Symbol-buckets>"), rows, "No bucket was left out.")
+
+
+def _segments(frame: pd.DataFrame | None) -> Table:
+    """The effect by part of the trading."""
+    shown = pd.DataFrame(columns=list(SEGMENT_COLUMNS)) if frame is None else frame
+    shown = shown.assign(harmed=["yes" if harmed else "" for harmed in shown["harmed"]])
+    return frame_table(shown, SEGMENT_COLUMNS, empty="No fill of both arms.")
 
 
 def _beside(frame: pd.DataFrame | None) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -13,6 +15,7 @@ from mmlib.rollout.budget import GAIN
 from mmlib.rollout.damage import feed_problems
 from mmlib.rollout.experiment import Experiment, paired_experiment
 from mmlib.rollout.safety import BUCKET_S
+from mmlib.rollout.segments import segments
 from mmlib.rollout.switchback import Design, is_paired, switchback_experiment
 
 
@@ -29,10 +32,12 @@ def experiment_of(
     planned = round(planned_s / BUCKET_S)
     paired = is_paired(ticks)
     problems = feed_problems(ticks, fills, paired=paired)
+    by_part = segments(ticks, fills)
     if not paired:
-        return switchback_experiment(ticks, fills, design, planned_buckets=planned, problems=problems)
+        found = switchback_experiment(ticks, fills, design, planned_buckets=planned, problems=problems)
+        return replace(found, segments=by_part)
     money = bucket_money(ticks, fills, BUCKET_S)
-    return paired_experiment(money, planned_buckets=planned, problems=problems)
+    return replace(paired_experiment(money, planned_buckets=planned, problems=problems), segments=by_part)
 
 
 def beside(experiment: Experiment, seed: int = 0) -> pd.DataFrame:

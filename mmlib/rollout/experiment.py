@@ -44,6 +44,7 @@ class Experiment:
         latency: in a switchback, the effect on the logarithm of the tick's p95; None in pairs, which share what makes
             a tick slow, so that the p95 of the trailing hour can be compared as it is.
         problems: what is wrong with the input; any of them keeps the stage from passing.
+        segments: the effect by part of the trading, ``rollout.segments.COLUMNS``; None where fills were not looked at.
     """
 
     pairs: pd.DataFrame
@@ -58,6 +59,7 @@ class Experiment:
     paired: bool = True
     latency: pd.DataFrame | None = None
     problems: tuple[Problem, ...] = field(default=())
+    segments: pd.DataFrame | None = None
 
     @property
     def harm(self) -> dict[str, pd.DataFrame]:

@@ -29,6 +29,7 @@ from mmlib.rollout.safety import BUCKET_S, harm_series, series
 
 ORDER = {10: 0, 50: 1, 100: 2}
 PREVIOUS = {10: None, 50: "ab_10", 100: "ab_50"}
+BEFORE = {50: 10, 100: 50}
 START_DAY = {10: 4, 50: 7, 100: 10}
 """Day after the start of simulated time on which a stage begins: no stage sees the market of another step."""
 
@@ -160,16 +161,17 @@ def _acceptance(
         evaluate(book["ab.accept.srm"], srm),
         evaluate(book["ab.accept.buckets"], buckets),
         _single_hour(book["ab.accept.single_hour"], experiment, evidence),
+        _segments(book["ab.accept.segments"], experiment, evidence),
         _money(book["ab.accept.money"], experiment, evidence),
     ]
     if rollout_pct == 10:
         return results
     if previous is None:
-        return [*results, not_evaluated(before, f"{PREVIOUS[rollout_pct]} has not run")]
+        return [*results, not_evaluated(before, f"A/B {BEFORE[rollout_pct]} % has not run")]
     passed = Measurement(
         value=float(previous is Status.PASS),
         n=1,
-        reason=f"{PREVIOUS[rollout_pct]} is {previous}",
+        reason="" if previous is Status.PASS else f"A/B {BEFORE[rollout_pct]} % is {previous}",
         evidence=evidence,
     )
     return [*results, evaluate(before, passed)]
@@ -181,6 +183,21 @@ def _single_hour(gate: Gate, experiment: Experiment, evidence: str) -> GateResul
         return not_evaluated(gate, _why_no_pairs(experiment))
     turning = blindspot.turning_hours(blindspot.hourly_sums(experiment.pairs, "net"))
     return evaluate(gate, Measurement(float(turning), experiment.buckets, evidence=evidence))
+
+
+def _segments(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
+    """How many parts of the trading the treatment clearly harms; one of them holds the stage."""
+    parts = experiment.segments
+    known = 0 if parts is None else int(parts["p_holm"].notna().sum())
+    if parts is None or not known:
+        return not_evaluated(gate, "no segment has enough fills of both arms")
+    harmed = parts[parts["harmed"]].sort_values("effect_bps")
+    texts = [
+        f"{row.kind} {row.segment}: {row.effect_bps:+.2f} bps (p {row.p_holm:.2g})"
+        for row in harmed.itertuples()
+    ]
+    reason = "; ".join(texts) or f"{known} segments, Holm over all of them"
+    return evaluate(gate, Measurement(float(len(harmed)), known, reason=reason, evidence=evidence))
 
 
 def _money(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
@@ -283,7 +300,7 @@ def _action(
         f"B - A is {last['mean']:+.2f} bps net "
         f"(95 % confidence sequence {_bound(last['lower'])} to {_bound(last['upper'])}) over {experiment.buckets} hours, "
         f"{float(experiment.money['mean'].iloc[-1]) * experiment.buckets:+,.2f} in quote currency "
-        f"(loss budget {-next(r.limit for r in results if r.id == 'ab.accept.money'):,.0f})"
+        f"(loss budget {abs(next(r.limit or 0.0 for r in results if r.id == 'ab.accept.money')):,.0f})"
     )
     if all(r.status is Status.PASS for r in results if r.blocking):
         return "PROCEED", f"Proceed: {seen}, every safety gate passed."
