@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from mmlib.inference.segments import holm, segment_effect
-from mmlib.metrics.grid import SECOND_NS, groups, ns
+from mmlib.metrics.grid import SECOND_NS, groups, ns, typical_interval_ns
 from mmlib.metrics.ledger import mid_after
 
 ALPHA = 0.05
 HORIZON_S = 30.0
+"""After a fill, or two ticks where they are further apart [s]."""
 CLUSTER_S = 300
 COLUMNS = ("kind", "segment", "n_a", "n_b", "effect_bps", "std_err_bps", "p_value", "p_holm", "harmed")
 _HOURS = 6
@@ -64,7 +65,8 @@ def _of_pair(symbol: str, arm: str, ticks: pd.DataFrame, fills: pd.DataFrame) ->
     marked = np.isfinite(mid)
     ts, price, qty = ns(fills["ts"]), *(fills[name].to_numpy(np.float64) for name in ("price", "qty"))
     sign = np.where(fills["side"] == "buy", 1.0, -1.0)
-    later = mid_after(at[marked], mid[marked], ts, HORIZON_S)
+    horizon_s = max(HORIZON_S, 2e-9 * np.nan_to_num(typical_interval_ns(at)))
+    later = mid_after(at[marked], mid[marked], ts, horizon_s)
     cluster = ts // (CLUSTER_S * SECOND_NS)
     begin = ts // (_HOURS * 3600 * SECOND_NS) % (24 // _HOURS) * _HOURS
     frame = pd.DataFrame(
