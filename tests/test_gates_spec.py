@@ -49,6 +49,7 @@ def test_every_limit_of_the_workflow_is_there_as_written() -> None:
         "ab.safety.taker_share": "taker_share_pct of arm B <= 9 %, violated for 10 min",
         "ab.safety.tick_p95": "tick_p95_regression_pct of arm B <= 10 %, violated for 10 min",
         "ab.safety.deadline_miss": "deadline_miss_pct of arm B < 2 %, violated for 10 min",
+        "ab.accept.single_fill": "turning_fills == 0",
         "ab.accept.segments": "harmed_segments == 0",
         "ab.safety.loss": "delta_pnl >= -1000 quote, violated for 10 min",
         "ab.safety.loss_of_b": "pnl of arm B >= -1000 quote, violated for 10 min",

@@ -9,7 +9,7 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from mmlib.inference.segments import holm, segment_effect
-from mmlib.rollout.segments import effects, segments
+from mmlib.rollout.segments import effects, fills_worth, segments, turning_fills
 from tests.make_feeds import SECOND_NS, fill_frame, fills, tick_frame, ticks
 
 
@@ -52,13 +52,13 @@ def test_holm_is_that_of_statsmodels() -> None:
 
 
 def stage(rng: np.random.Generator, buys: float, sells: float, n: int = 300) -> pd.DataFrame:
-    """``n`` fills of each arm, results of a standard deviation of 40 bps, B's means as given [bps]; eight segments."""
+    """``n`` fills of each arm, results of a standard deviation of 20 bps (the demo's have 9), B's means as given [bps]; eight segments."""
     side = rng.choice(["buy", "sell"], 2 * n)
     arm = np.repeat(["A", "B"], n)
     mean = np.where(arm == "B", np.where(side == "buy", buys, sells), 0.0)
-    market = rng.normal(0, 10, 60)  # what moves the fills of a stretch together, in both arms
+    market = rng.normal(0, 5, 60)  # what moves the fills of a stretch together, in both arms
     cluster = rng.integers(0, 60, 2 * n)
-    bps = mean + market[cluster] + rng.standard_t(5, 2 * n) * 30.0
+    bps = mean + market[cluster] + rng.standard_t(5, 2 * n) * 15.0
     return pd.DataFrame(
         {
             "arm": arm,
@@ -86,10 +86,21 @@ def test_a_one_sided_loss_is_found_and_eight_equal_segments_are_not_accused() ->
 def test_the_segments_of_feeds_cover_every_kind() -> None:
     t = tick_frame(ticks(6 * 3600, seed=5))
     f = fill_frame(fills(400, seed=6, span_ns=5 * 3600 * SECOND_NS))
-    found = segments(t, f)
+    found = segments(fills_worth(t, f))
     assert set(found["kind"]) >= {"side", "hours UTC", "symbol"}
     both = found[found["kind"] == "side"]
     assert both[["n_a", "n_b"]].to_numpy().sum() > 300
-    empty = segments(t, f.iloc[:0])
+    empty = segments(fills_worth(t, f.iloc[:0]))
     assert list(empty.columns) == list(found.columns)
     assert not len(empty)
+
+
+def test_a_single_fill_that_turns_the_sign_is_counted() -> None:
+    worth = pd.DataFrame(
+        {"arm": ["A", "A", "B", "B", "B"], "result": [1.0, 1.0, 9.0, -1.0, -1.0], "notional": [100.0] * 5}
+    )
+    sums = np.array(
+        [[2.0], [200.0], [7.0], [300.0]]
+    )  # 100 bps against 233 bps; without the third fill B has -100
+    assert turning_fills(worth, sums) == 1
+    assert turning_fills(worth.iloc[[0, 1, 3, 4]], sums) == 0

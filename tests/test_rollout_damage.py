@@ -32,7 +32,7 @@ def good() -> pd.DataFrame:
 def judged(book: GateBook, frame: pd.DataFrame, problems=()):
     minutes, ticks = feeds(HOURS)
     found = paired_experiment(frame, planned_buckets=HOURS, problems=problems)
-    experiment = replace(found, segments=UNHARMED)
+    experiment = replace(found, segments=UNHARMED, turning_fills=0)
     return stage.judge(
         book, experiment, timeline(minutes, ticks, floor_ms=1.0), rollout_pct=10, previous=None, evidence="",
         planned_s=HOURS * 3600, span_s=HOURS * 3600,

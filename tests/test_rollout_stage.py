@@ -77,7 +77,9 @@ def feeds(
 
 
 def judge(book: GateBook, frame: pd.DataFrame, hours: float = 30.0, pct: int = 10, previous=None, **feed):
-    experiment = replace(paired_experiment(frame, planned_buckets=round(hours)), segments=UNHARMED)
+    experiment = replace(
+        paired_experiment(frame, planned_buckets=round(hours)), segments=UNHARMED, turning_fills=0
+    )
     minutes, ticks = feeds(hours, **feed)
     safety = timeline(minutes, ticks, floor_ms=1.0)
     seconds = hours * 3600
@@ -311,9 +313,9 @@ def test_a_clearly_harmed_segment_holds_a_stage_that_gains_on_the_whole(book: Ga
         (UNHARMED.iloc[1:], "HOLD"),
         (None, "HOLD"),
     ):
+        judged = replace(experiment, segments=parts, turning_fills=0)
         verdict = stage.judge(
-            book, replace(experiment, segments=parts), timeline(*feeds(30), floor_ms=1.0), rollout_pct=10, previous=None,
-            evidence="test", planned_s=30 * 3600, span_s=30 * 3600,
+            book, judged, timeline(*feeds(30), floor_ms=1.0), rollout_pct=10, previous=None, evidence="test", planned_s=30 * 3600, span_s=30 * 3600,
         )  # fmt: skip
         assert verdict.action == action
         assert action == "PROCEED" or "ab.accept.segments" in verdict.sentence

@@ -24,6 +24,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "delta_net_bps": ("bps", "net_bps of B minus A over paired buckets"),
     "delta_pnl_lower": ("quote", "lower bound of the result of B less that of A over the stage"),
     "turning_hours": ("1", "single hours that turn the sign of the effect when they are left out"),
+    "turning_fills": (
+        "1",
+        "single fills that turn the sign of the effect when what they were worth is left out",
+    ),
     "harmed_segments": (
         "1",
         "parts of the trading (side, hours, symbol, queue depth, volatility) that B clearly harms",
@@ -94,6 +98,7 @@ GATE_IDS: tuple[str, ...] = (
     "ab.accept.net",
     "ab.accept.money",
     "ab.accept.single_hour",
+    "ab.accept.single_fill",
     "ab.accept.segments",
     "ab.accept.srm",
     "ab.accept.buckets",

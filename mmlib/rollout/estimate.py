@@ -11,11 +11,12 @@ from mmlib.inference.sensitivity import Sensitivity, block_bootstrap, hac
 from mmlib.inference.sequence import confidence_sequence
 from mmlib.inference.student import t_sequence
 from mmlib.metrics.money import bucket_money
+from mmlib.rollout.blindspot import hourly_sums
 from mmlib.rollout.budget import GAIN
 from mmlib.rollout.damage import feed_problems
 from mmlib.rollout.experiment import Experiment, paired_experiment
 from mmlib.rollout.safety import BUCKET_S
-from mmlib.rollout.segments import segments
+from mmlib.rollout.segments import fills_worth, segments, turning_fills
 from mmlib.rollout.switchback import Design, is_paired, switchback_experiment
 
 
@@ -32,12 +33,14 @@ def experiment_of(
     planned = round(planned_s / BUCKET_S)
     paired = is_paired(ticks)
     problems = feed_problems(ticks, fills, paired=paired)
-    by_part = segments(ticks, fills)
     if not paired:
         found = switchback_experiment(ticks, fills, design, planned_buckets=planned, problems=problems)
-        return replace(found, segments=by_part)
-    money = bucket_money(ticks, fills, BUCKET_S)
-    return replace(paired_experiment(money, planned_buckets=planned, problems=problems), segments=by_part)
+    else:
+        money = bucket_money(ticks, fills, BUCKET_S)
+        found = paired_experiment(money, planned_buckets=planned, problems=problems)
+    worth = fills_worth(ticks, fills)
+    turning = turning_fills(worth, hourly_sums(found.pairs, "net")) if found.buckets and len(worth) else None
+    return replace(found, segments=segments(worth), turning_fills=turning)
 
 
 def beside(experiment: Experiment, seed: int = 0) -> pd.DataFrame:

@@ -45,6 +45,7 @@ class Experiment:
             a tick slow, so that the p95 of the trailing hour can be compared as it is.
         problems: what is wrong with the input; any of them keeps the stage from passing.
         segments: the effect by part of the trading, ``rollout.segments.COLUMNS``; None where fills were not looked at.
+        turning_fills: single fills that turn the sign of the effect; None where fills were not looked at.
     """
 
     pairs: pd.DataFrame
@@ -60,6 +61,7 @@ class Experiment:
     latency: pd.DataFrame | None = None
     problems: tuple[Problem, ...] = field(default=())
     segments: pd.DataFrame | None = None
+    turning_fills: int | None = None
 
     @property
     def harm(self) -> dict[str, pd.DataFrame]:

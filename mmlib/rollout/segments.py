@@ -22,13 +22,29 @@ _HOURS = 6
 _THIRDS = ("low", "middle", "high")
 
 
-def segments(ticks: pd.DataFrame, fills: pd.DataFrame) -> pd.DataFrame:
+def turning_fills(worth: pd.DataFrame, sums: np.ndarray) -> int:
+    """How many single fills would turn the sign of the effect, were what they were worth and their notional left out.
+
+    Args:
+        worth: ``fills_worth``.
+        sums: ``float64[4, n]``, ``experiment.effect_sums`` of net by hour.
+    """
+    pnl_a, notional_a, pnl_b, notional_b = sums.sum(axis=1)
+    own = (worth["arm"] == "B").to_numpy(np.bool_)
+    result, notional = (worth[name].to_numpy(np.float64) for name in ("result", "notional"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = pnl_b / notional_b - pnl_a / notional_a
+        without = (pnl_b - result * own) / (notional_b - notional * own)
+        without -= (pnl_a - result * ~own) / (notional_a - notional * ~own)
+    return int((np.sign(without) != np.sign(whole)).sum())
+
+
+def segments(worth: pd.DataFrame) -> pd.DataFrame:
     """Every segment of a stage, columns COLUMNS; p_holm is adjusted over all of them, NaN where too few traded.
 
     Args:
-        ticks, fills: feed frames of both arms.
+        worth: ``fills_worth``.
     """
-    worth = fills_worth(ticks, fills)
     return effects(worth, [name for name in _KINDS if name in worth])
 
 

@@ -161,6 +161,7 @@ def _acceptance(
         evaluate(book["ab.accept.srm"], srm),
         evaluate(book["ab.accept.buckets"], buckets),
         _single_hour(book["ab.accept.single_hour"], experiment, evidence),
+        _single_fill(book["ab.accept.single_fill"], experiment, evidence),
         _segments(book["ab.accept.segments"], experiment, evidence),
         _money(book["ab.accept.money"], experiment, evidence),
     ]
@@ -183,6 +184,13 @@ def _single_hour(gate: Gate, experiment: Experiment, evidence: str) -> GateResul
         return not_evaluated(gate, _why_no_pairs(experiment))
     turning = blindspot.turning_hours(blindspot.hourly_sums(experiment.pairs, "net"))
     return evaluate(gate, Measurement(float(turning), experiment.buckets, evidence=evidence))
+
+
+def _single_fill(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
+    """How many single fills turn the sign of the effect when they are left out; one of them holds the stage."""
+    if experiment.turning_fills is None:
+        return not_evaluated(gate, "no fill whose worth half a minute later is known")
+    return evaluate(gate, Measurement(float(experiment.turning_fills), experiment.buckets, evidence=evidence))
 
 
 def _segments(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
