@@ -52,7 +52,7 @@ def test_holm_is_that_of_statsmodels() -> None:
 
 
 def stage(rng: np.random.Generator, buys: float, sells: float, n: int = 300) -> pd.DataFrame:
-    """``n`` fills of each arm, results of a standard deviation of 20 bps (the demo's have 9), B's means as given [bps]; eight segments."""
+    """``n`` fills of each arm in eight segments: a standard deviation of 20 bps (the demo's have 9), B's means as given."""
     side = rng.choice(["buy", "sell"], 2 * n)
     arm = np.repeat(["A", "B"], n)
     mean = np.where(arm == "B", np.where(side == "buy", buys, sells), 0.0)

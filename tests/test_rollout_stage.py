@@ -315,7 +315,8 @@ def test_a_clearly_harmed_segment_holds_a_stage_that_gains_on_the_whole(book: Ga
     ):
         judged = replace(experiment, segments=parts, turning_fills=0)
         verdict = stage.judge(
-            book, judged, timeline(*feeds(30), floor_ms=1.0), rollout_pct=10, previous=None, evidence="test", planned_s=30 * 3600, span_s=30 * 3600,
+            book, judged, timeline(*feeds(30), floor_ms=1.0), rollout_pct=10, previous=None, evidence="test",
+            planned_s=30 * 3600, span_s=30 * 3600,
         )  # fmt: skip
         assert verdict.action == action
         assert action == "PROCEED" or "ab.accept.segments" in verdict.sentence
