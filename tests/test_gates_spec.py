@@ -138,7 +138,7 @@ def test_a_misspelt_gate_is_refused_with_the_nearest() -> None:
             "loss_budget: expected what a session or stage may lose, .* found None",
         ),
         ("loss_budget: 1000.0", "loss_budget: -5", "loss_budget: .*above 0.* found -5"),
-        ("loss_budget: 1000.0", "loss_budget: .inf", "loss_budget: .*found"),
+        ("loss_budget: 1000.0", "loss_budget: .inf", "loss_budget: .inf is not finite"),
         ("limit: -loss_budget", "limit: -los_budget", "limit: .*found -los_budget"),
         (
             "schema: 1",
