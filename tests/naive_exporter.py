@@ -131,4 +131,21 @@ def _events(ticks: pd.DataFrame, fills: pd.DataFrame, bounds: tuple[float, ...])
             sign = "plus" if cost > 0 else "minus"
             counters["mm_fill_slippage_cost_total", (*each, ("sign", sign))].append((ts, abs(cost)))
             counters["mm_fill_slippage_notional_total", each].append((ts, row["price"] * row["qty"]))
+    for (symbol, arm), (times, mids) in marks.items():
+        own = fills[(fills["symbol"] == symbol) & (fills["arm"] == arm)].sort_values("ts").to_dict("records")
+        for sign in SIGNS:
+            counters["mm_pnl_total", (("symbol", symbol), ("arm", arm), ("sign", sign))] = []
+        before = 0.0
+        for ts, mid in zip(times, mids, strict=True):
+            equity = 0.0
+            for row in own:
+                if row["ts"].value <= ts:
+                    side = 1 if row["side"] == "buy" else -1
+                    equity += side * row["qty"] * (mid - row["price"]) - row["fee"]
+            change = equity - before
+            sign = "plus" if change >= 0 else "minus"
+            counters["mm_pnl_total", (("symbol", symbol), ("arm", arm), ("sign", sign))].append(
+                (ts, abs(change))
+            )
+            before = equity
     return counters, gauges

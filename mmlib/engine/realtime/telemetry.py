@@ -52,8 +52,8 @@ class Telemetry:
         # by name and labels: finding a series among its family takes longer than adding to it
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._money = {
-            (symbol, arm): [0.0, 0.0, np.nan] for symbol in symbols for arm in arms
-        }  # position, cash, equity
+            (symbol, arm): [0.0, 0.0, 0.0] for symbol in symbols for arm in arms
+        }  # position, cash, equity: a fill before the first tick counts as well
         self._waiting: dict[tuple[str, str], list[tuple[int, int, float, float]]] = {}
         self._last_mid: dict[tuple[str, str], tuple[int, float]] = {}
         self._open_since: dict[tuple[str, str], int] = {}
@@ -149,8 +149,7 @@ class Telemetry:
         if np.isnan(mid):
             return
         equity = money[1] + money[0] * mid
-        if not np.isnan(money[2]):
-            self._signed("mm_pnl_total", labels, equity - money[2])
+        self._signed("mm_pnl_total", labels, equity - money[2])
         money[2] = equity
 
     def _breaker(self, labels: tuple[str, str], ts_ns: int, is_open: bool) -> None:
