@@ -166,6 +166,8 @@ def minute_metrics(ticks: list[Row], fills: list[Row], start: int) -> dict[int, 
     last = max([*of_ticks, *of_fills])
     mean = {k: sum(t["rss_mb"] for t in of) / len(of) for k, of in of_ticks.items()}
     found = {}
+    result = results_at(ticks, fills)
+    midnight = max((k for k in of_ticks if k * MINUTE_NS < start), default=None)
     opened: int | None = None
     for k in range(first, last + 1):
         of = of_ticks.get(k, [])
@@ -194,7 +196,25 @@ def minute_metrics(ticks: list[Row], fills: list[Row], start: int) -> dict[int, 
             "breaker_open_s": longest,
             "rss_slope_mb_per_h": slope,
             "taker_share_pct": 100 * taken / notional if notional else float("nan"),
+            "pnl": result[k] - (0.0 if midnight is None else result[midnight]),
         }
+    return found
+
+
+def results_at(ticks: list[Row], fills: list[Row]) -> dict[int, float]:
+    """Minute -> result since the first event at its last one, by walking all events of one symbol and arm."""
+    position = ticks[0]["inventory"] - sum(_sign(f) * f["qty"] for f in fills if f["ns"] <= ticks[0]["ns"])
+    position = 0.0 if abs(position) < 1e-9 else position
+    events = [(t["ns"], 1, t) for t in ticks if t["mid"] is not None] + [(f["ns"], 0, f) for f in fills]
+    total, mark, found = 0.0, None, {}
+    for ns, kind, row in sorted(events, key=lambda event: event[:2]):
+        mid = row["mid"] if kind else row["mid_at_fill"]
+        total += 0.0 if mark is None else position * (mid - mark)
+        mark = mid
+        if not kind:
+            total += _sign(row) * row["qty"] * (mid - row["price"]) - row["fee"]
+            position += _sign(row) * row["qty"]
+        found[ns // MINUTE_NS] = total
     return found
 
 

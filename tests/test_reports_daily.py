@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mmlib.config.load import load_config
 from mmlib.engine.session import SessionSpec, run_session
 from mmlib.feeds.sidecar import stated
 from mmlib.gates.spec import GateBook, load_gates
+from mmlib.metrics.latency import minute_series, results_since
 from mmlib.ops import daily as ops
 from mmlib.ops.day import load_day
 from mmlib.ops.facts import facts_path, read_figures, write_figures
@@ -29,7 +33,10 @@ pytestmark = [pytest.mark.recording, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def book() -> GateBook:
-    return load_gates(ROOT)
+    """The shipped gates; with their budget the recording loses so often that the report gives firings in short."""
+    found = load_gates(ROOT)
+    gates = (g.model_copy(update={"limit": -1e6}) if g.id == "soak.stop.loss" else g for g in found)
+    return replace(found, gates=tuple(gates))
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,21 @@ def written(ws: Path, day: date, book: GateBook) -> str:
     text = daily.daily(summary, Provenance.of_feeds(stated(feeds), "test"), beside(ws, day))
     write_figures(facts_path(ws / "artifacts" / "reports" / "daily", day), summary.figures)
     return text
+
+
+def test_the_result_of_a_day_counts_from_midnight(ws: Path) -> None:
+    feeds = ws / "artifacts" / "edge" / "feeds"
+    for date_ in DAYS:
+        day = load_day(feeds, date_)
+        minutes = results_since(minute_series(day.ticks, day.fills), pd.Timestamp(day.start))
+        own = day.of_day(minutes).dropna(subset="pnl")
+        expected = naive_daily.figures(feeds, date_)["minutes"]
+        got = dict(zip((own["ts"].astype("int64") // 60_000_000_000).tolist(), own["pnl"], strict=True))
+        assert got.keys() == expected.keys()
+        np.testing.assert_allclose(
+            [got[k] for k in expected], [row["pnl"] for row in expected.values()], atol=1e-6
+        )
+        assert own["pnl"].min() < -1000.0, "the shipped budget would have fired"
 
 
 def tables(text: str) -> dict[str, list[list[str]]]:

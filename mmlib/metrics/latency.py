@@ -151,6 +151,16 @@ def account(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame.groupby("ts", observed=True)[metric].max().reset_index()
 
 
+def results_since(minutes: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
+    """The minute series with ``pnl`` counted from ``start`` instead of the first event."""
+    found = minutes.copy()
+    for _, rows in minutes[minutes["ts"] < start].groupby("arm", observed=True):
+        known = account(rows, "pnl")["pnl"].dropna()
+        if len(known):
+            found.loc[found["arm"] == rows["arm"].iloc[0], "pnl"] -= float(known.iloc[-1])
+    return found
+
+
 def _minutes(grid: Grid, part: Part, interval_s: float) -> pd.DataFrame:
     """The minutes of one symbol and arm."""
     columns = _tick_columns(grid.bins(ns(part.ticks["ts"])), part.ticks, interval_s)

@@ -18,6 +18,7 @@ from mmlib.metrics.latency import (
     merged_stages,
     minutes_of,
     percentile_table,
+    results_since,
     stage_histograms,
 )
 from mmlib.metrics.money import amounts_of, grouped
@@ -91,7 +92,7 @@ def daily_summary(day: Day, book: GateBook, also: pd.DataFrame | None = None) ->
     """
     lead = parts(day.ticks, day.fills)
     minutes = minutes_of(lead)
-    minutes = day.of_day(minutes) if len(minutes) else minutes
+    minutes = day.of_day(results_since(minutes, pd.Timestamp(day.start))) if len(minutes) else minutes
     own = [part.between(day.start, day.end) for part in lead]
     money = amounts_of(part.ledger() for part in own if len(part.ticks) or len(part.fills))
     own = [part for part in own if len(part.ticks)]

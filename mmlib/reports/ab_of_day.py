@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmlib.dtypes import Status
 from mmlib.gates.spec import GateBook
-from mmlib.metrics.latency import minute_series
+from mmlib.metrics.latency import minute_series, results_since
 from mmlib.ops.day import Day, load_day
 from mmlib.ops.days import days_with_feeds
 from mmlib.ops.firings import COLUMNS, firings
@@ -176,7 +176,7 @@ def _fired(stage: str, day: Day, book: GateBook, only: frozenset[str] | None) ->
         if gate.id.startswith(_SAFETY) and (only is None or gate.metric in only)
     ]
     floor_ms = next((gate.floor_ms for gate in gates if gate.metric == "tick_p95_regression_pct"), 0.0)
-    minutes = minute_series(day.ticks, day.fills)
+    minutes = results_since(minute_series(day.ticks, day.fills), pd.Timestamp(day.start))
     against = timeline(minutes, day.ticks, floor_ms=floor_ms, paired=is_paired(day.ticks))
     found = firings(day.of_day(against).assign(arm="B"), gates)
     return found.assign(who=[f"{stage} {who}" for who in found["who"]])
