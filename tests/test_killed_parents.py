@@ -43,8 +43,9 @@ def said_by(started: subprocess.Popen[bytes], fifo: Path) -> int:
         os.close(pipe)
 
 
+@pytest.mark.parametrize("ignoring", [False, True])
 @pytest.mark.parametrize("parent", ["notify.command", "JupyterLab"])
-def test_a_child_ends_with_a_parent_that_was_killed(parent: str, tmp_path: Path) -> None:
+def test_a_child_ends_with_a_parent_that_was_killed(parent: str, ignoring: bool, tmp_path: Path) -> None:
     fifo, child = tmp_path / "pid", tmp_path / "child.py"
     os.mkfifo(fifo)
     child.write_text(CHILD.format(fifo=str(fifo)))
@@ -54,6 +55,8 @@ def test_a_child_ends_with_a_parent_that_was_killed(parent: str, tmp_path: Path)
     code = (NOTIFY if parent == "notify.command" else LAB).format(
         child=str(child), python=str(stand_in), home=str(tmp_path / "ws")
     )
+    if ignoring:  # as a program does that a shell or a service started so
+        code = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + code
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as started:
         try:
             one = psutil.Process(said_by(started, fifo))

@@ -10,7 +10,8 @@ import sys
 import threading
 from multiprocessing.connection import wait
 
-_SET_DEATH_SIGNAL = 1
+_SET_DEATH_SIGNAL, _DEFAULT = 1, 0
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def end_with_parent() -> None:
@@ -26,10 +27,12 @@ def end_with_parent() -> None:
 def die_with_parent() -> None:
     """For ``preexec_fn`` of a program that is no Python of ours: the system asks it to end when the parent has, on Linux.
 
-    Source: prctl(2), PR_SET_PDEATHSIG. It holds for the thread that starts the program, so that is to be a lasting one.
+    Source: prctl(2), PR_SET_PDEATHSIG. It holds for the thread that starts the program, so that is to be a lasting one. Whoever
+    ignores SIGTERM hands that on to what it starts, which would then outlive it: the default is set again.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
+    if _LIBC is not None:
+        _LIBC.signal(signal.SIGTERM, _DEFAULT)
+        _LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _watch(sentinel: int) -> None:
