@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pandas as pd
+import pytest
 from statsmodels.stats.multitest import multipletests
 
 from mmlib.inference.segments import holm, segment_effect
-from mmlib.rollout.segments import effects, fills_worth, segments, turning_fills
+from mmlib.rollout.segments import COLUMNS, effects, fills_worth, segments, turning_fills
 from tests.make_feeds import SECOND_NS, fill_frame, fills, tick_frame, ticks
 
 
@@ -93,6 +94,18 @@ def test_the_segments_of_feeds_cover_every_kind() -> None:
     empty = segments(fills_worth(t, f.iloc[:0]))
     assert list(empty.columns) == list(found.columns)
     assert not len(empty)
+
+
+@pytest.mark.parametrize("n_ticks", [0, 1, 2])
+@pytest.mark.parametrize("n_fills", [0, 1, 5])
+def test_next_to_nothing_says_nothing(n_ticks: int, n_fills: int) -> None:
+    f = fill_frame(fills(5, seed=6, span_ns=60 * SECOND_NS)).iloc[:n_fills]
+    worth = fills_worth(tick_frame(ticks(10, seed=5)).iloc[:n_ticks], f)
+    found = segments(worth)
+    assert list(found.columns) == list(COLUMNS)
+    assert found["p_holm"].isna().all()
+    assert not found["harmed"].any()
+    assert turning_fills(worth.iloc[:0], np.ones((4, 3))) == 0
 
 
 def test_a_single_fill_that_turns_the_sign_is_counted() -> None:

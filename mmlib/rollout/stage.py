@@ -169,13 +169,10 @@ def _acceptance(
         return results
     if previous is None:
         return [*results, not_evaluated(before, f"A/B {BEFORE[rollout_pct]} % has not run")]
-    passed = Measurement(
-        value=float(previous is Status.PASS),
-        n=1,
-        reason="" if previous is Status.PASS else f"A/B {BEFORE[rollout_pct]} % is {previous}",
-        evidence=evidence,
-    )
-    return [*results, evaluate(before, passed)]
+    if previous is Status.PASS:
+        return [*results, evaluate(before, Measurement(1.0, 1, evidence=evidence))]
+    why = f"not decided: A/B {BEFORE[rollout_pct]} % is {previous}"
+    return [*results, make(before, before.unmet_status, value=0.0, n=1, reason=why, evidence=evidence)]
 
 
 def _single_hour(gate: Gate, experiment: Experiment, evidence: str) -> GateResult:
