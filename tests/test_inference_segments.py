@@ -26,7 +26,7 @@ def naive_effect(rows: list[tuple[bool, int, float, float]]) -> tuple[float, flo
         parts = [((1 if b else -1) * (r - ratio[b] * n) / traded[b]) for b, c, r, n in rows if c == stretch]
         square += sum(parts) ** 2
     k = len(stretches)
-    return (ratio[True] - ratio[False]) * 1e4, math.sqrt(square * k / (k - 1)) * 1e4
+    return (ratio[True] - ratio[False]) * 1e4, math.sqrt(square * k / (k - 2)) * 1e4
 
 
 def test_the_effect_is_that_of_a_plain_loop() -> None:

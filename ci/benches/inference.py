@@ -9,6 +9,7 @@ from typing import Any
 
 import inference_ab
 import inference_build
+import inference_segments
 from report import bar, finish, machine
 
 MOST_SECONDS = 300.0
@@ -20,6 +21,7 @@ Section = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
 SECTIONS: dict[str, Section] = {
     "aa": inference_ab.without_effect,
     "power": inference_ab.with_effect,
+    "segments": inference_segments.segments,
     "unchanged_build": inference_build.unchanged_build,
 }
 

@@ -2,8 +2,8 @@
 
 In each segment the effect is the difference of two ratios of sums (result over notional), linearised over clusters of fills
 that share a stretch of the market, so that fills which move together do not count twice; the p-value is one-sided, of
-"no harm", by Student's t on the clusters, and holds at one look: the end of the stage. Holm's step-down procedure bounds the
-chance of any false alarm over all segments, whatever their dependence.
+"no harm", by Student's t on the clusters less two (the two ratios), and holds at one look: the end of the stage. Holm's
+step-down procedure bounds the chance of any false alarm over all segments, whatever their dependence.
 
 Sources: Deng, Knoblich, Lu, KDD 2018 (delta method by clusters); Holm, Scandinavian Journal of Statistics 6 (1979).
 """
@@ -51,10 +51,10 @@ def segment_effect(
         left = np.where(own, result - ratio * notional, 0.0)
         effect += sign * ratio
         centred += sign * np.bincount(index, weights=left, minlength=size) / traded
-    error = math.sqrt(float(centred @ centred) * size / (size - 1))
+    error = math.sqrt(float(centred @ centred) * size / (size - 2))  # two ratios are estimated
     if error == 0.0:
         return nothing
-    p = float(stats.t.cdf(effect / error, size - 1))
+    p = float(stats.t.cdf(effect / error, size - 2))
     return SegmentEffect(effect * 1e4, error * 1e4, p)
 
 
