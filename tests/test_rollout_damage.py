@@ -136,7 +136,8 @@ def test_what_is_not_a_number_is_named(book: GateBook, column: str, value: float
     verdict = judged(book, frame)
     result = next(r for r in verdict.results if r.id == "ab.accept.input")
     assert result.status is status
-    assert f"{column} of Y arm B at 2025-01-15T00:00Z is {value}" in result.reason
+    words = "unknown" if np.isnan(value) else str(value)
+    assert f"{column} of Y arm B at 2025-01-15T00:00Z is {words}" in result.reason
     assert verdict.action == "HOLD"
 
 

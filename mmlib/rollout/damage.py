@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ def money_problems(money: pd.DataFrame) -> tuple[Problem, ...]:
     ):
         bad = traded[~np.isfinite(traded[column].to_numpy(np.float64))]
         if len(bad):
-            text = f"{column} of {_unit(bad)} is {bad[column].iloc[0]}{_more(bad)}"
+            first = float(bad[column].iloc[0])
+            text = f"{column} of {_unit(bad)} is {'unknown' if math.isnan(first) else first}{_more(bad)}"
             found.append(Problem("not a number", status, text))
     by_bucket = traded.groupby("bucket", observed=True)["notional"].sum()
     if len(by_bucket) > 2 and by_bucket.max() > MAX_SHARE * by_bucket.sum():

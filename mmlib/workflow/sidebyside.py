@@ -109,7 +109,8 @@ def _work(
     run_id: str,
     profile: str,
 ) -> None:
-    """One notebook, in its own process."""
+    """One notebook, in its own process; Ctrl-C interrupts it even where whoever started the run ignores it (``nohup … &``)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_parent()
     reuse_fork_server()
     os.environ.clear()

@@ -149,8 +149,7 @@ class _Process:
 
     def end(self) -> None:
         """Wait for its end."""
-        code = self._process.wait()
-        self._threads[1].join()
+        code = self._close()
         if code and not self.missing:
             last = self._words[-1].strip() if self._words else f"exit code {code}"
             raise UserError(f"kernels of {self.family}: {last}; expected them to be compiled")
@@ -158,7 +157,15 @@ class _Process:
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
-        self._process.wait()
+        self._close()
+
+    def _close(self) -> int:
+        code = self._process.wait()
+        for thread, pipe in zip(self._threads, (self._process.stdout, self._process.stderr), strict=True):
+            thread.join()
+            if pipe is not None:
+                pipe.close()
+        return code
 
     def _read(self, lines: IO[str], said: SimpleQueue[Any]) -> None:
         for line in lines:
