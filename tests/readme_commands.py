@@ -27,6 +27,8 @@ PARSED = {
     "finishline record live:": "the live network; tests/test_market_live_faults.py, on the loopback exchange",
     "finishline calibrate-market": "minutes of fitting; tests/test_market_calibrate.py",
     "finishline run --all --profile demo --set market.preset=mine": "what calibrate-market writes; ci/demo runs a shipped one",
+    "finishline ab --plan": "a soak of hours; tests/test_rollout_plan.py",
+    "finishline ab --rollout-pct 50 --through": "a stage before it; tests/test_workflow_order.py",
     "finishline ab --aa": "minutes of replays; tests/test_rollout_aa.py",
     "finishline schedule install": "cron or systemd of the machine; tests/test_workflow_schedule.py",
     "finishline calibrate --profile": "minutes of search; tests/test_rollout_calibrate.py",
