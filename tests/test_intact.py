@@ -110,8 +110,11 @@ def test_the_cache_of_feeds(ending: str, damage: str, feeds: Path, filled: Path,
 
 @pytest.fixture(scope="module")
 def overlapping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return overlapping_feeds(tmp_path_factory.mktemp("overlapping"))
+
+
+def overlapping_feeds(home: Path) -> Path:
     """Two files of ticks whose times overlap, so that their rows are put in order together."""
-    home = tmp_path_factory.mktemp("overlapping")
     with FeedWriter(home, "BTCUSDT") as writer:
         writer.write("ticks", ticks(200, seed=3))
         writer.write("fills", fills(20, seed=3))

@@ -1,11 +1,12 @@
-"""Trust: nothing wrong in silence. The attack list, flipped bits in every kind of cached file, the cases and the README.
+"""Trust: nothing wrong in silence. Attacks, flipped bits in every kind of cached file, pairs of verbs, cases, the README.
 
     ci/bench trust [--flips N] [--skip-tests]
 
 Every attack of ``tests/attacks.py`` is run and judged; the flips change one bit of one file of a filled cache, or of what an
 interrupted soak left, and compare the result with the one without; a real-time session's state, which cannot be made again, has
-to be refused by name. The cases of ``../shared/cases`` and the README's commands are run by their tests. Takes about ten
-minutes on two cores; progress is on standard error.
+to be refused by name. Every pair of writing verbs is started at once in one workspace (``tests/verb_pairs.py``). The cases of
+``../shared/cases`` and the README's commands are run by their tests. Takes about twenty minutes on two cores; progress is on
+standard error.
 """
 
 from __future__ import annotations
@@ -166,7 +167,10 @@ def main() -> int:
         home = Path(place)
         os.environ["FINISHLINE_CACHE"] = str(home / "cache")
         n, faults, found = attacked(home / "attacks")
-        flips = all_flips(home, args.flips) | soak_flips(home, args.flips) | realtime_flips(home, args.flips)
+        flips = {}
+        for of in (all_flips, joined_flips, kernel_flips, soak_flips, realtime_flips):
+            flips |= of(home, args.flips)
+        pairs, pairs_bad = paired(home / "pairs")
     bars = [
         bar("attacks", n, 150),
         *(at_most(f"attacks that show a {name}", value, 0) for name, value in faults.items()),
@@ -174,7 +178,15 @@ def main() -> int:
     bars += [
         bar(f"flips with the same result, {kind}", one["equal"], one["flips"]) for kind, one in flips.items()
     ]
-    result: dict[str, Any] = {"attacks": n, "faults": faults, "found": found, "flips": flips}
+    bars += [bar("pairs of verbs", pairs, 45), at_most("pairs of verbs with a fault", len(pairs_bad), 0)]
+    result: dict[str, Any] = {
+        "attacks": n,
+        "faults": faults,
+        "found": found,
+        "flips": flips,
+        "verb_pairs": pairs,
+        "verb_pairs_bad": pairs_bad,
+    }
     if not args.skip_tests:
         readers, untested = of_cases()
         bars.append(at_most("cases that no test reads", len(untested), 0))
@@ -211,6 +223,61 @@ def all_flips(home: Path, flips: int) -> dict[str, dict[str, int]]:
     wanted = recording_result(recording)
     os.environ["FINISHLINE_CACHE"] = str(decoded)
     return found | flipped("recordings", wanted, lambda: recording_result(recording), decoded, flips)
+
+
+def joined_flips(home: Path, flips: int) -> dict[str, dict[str, int]]:
+    """Flips in the rows that feeds come to whose files overlap, put in order together."""
+    from mmlib.metrics.dataset import build_dataset
+    from tests.test_intact import overlapping_feeds
+
+    def dataset(cache: Path | None) -> str:
+        made = build_dataset(feeds, cache_dir=cache)
+        return digest(made.intervals, sorted(made.summary.items()))
+
+    feeds, whole, kept = home / "overlapping", home / "joined", home / "joined-flipped"
+    feeds.mkdir()
+    overlapping_feeds(feeds)
+    wanted = dataset(None)
+    assert dataset(whole) == wanted, "the cache is wrong before it is damaged"
+    for worked_out in whole.glob("*.npz"):
+        worked_out.unlink()  # or the joined rows would not be needed
+    rng, out = random.Random(17), {}
+    for path in sorted(whole.glob("together-*")):
+        kind, equal = f"joined feeds: *{''.join(path.suffixes)}", 0
+        for _ in range(flips):
+            shutil.copytree(whole, kept)
+            _flip(kept / path.name, rng)
+            equal += dataset(kept) == wanted
+            shutil.rmtree(kept)
+        out[kind] = {"flips": flips, "equal": equal}
+        said(f"{kind}: {equal} of {flips} flips give the same result")
+    return out
+
+
+def kernel_flips(home: Path, flips: int) -> dict[str, dict[str, int]]:
+    """Flips in a compiled kernel: it is compiled again, once, and gives the same number."""
+    from tests.test_kernel_cache import FLIPPED, _package, _python
+
+    place = home / "kernels"
+    _package(place)
+    code = FLIPPED.format(home=str(place / "mm-finishline"), flips=flips)
+    equal = int(_python(code, place, place))
+    said(f"kernels: *.kernel: {equal} of {flips} flips are compiled again")
+    return {"kernels: *.kernel": {"flips": flips, "equal": equal}}
+
+
+def paired(home: Path) -> tuple[int, dict[str, list[str]]]:
+    """How many pairs of verbs were started at once in one workspace, and what went wrong in which of them."""
+    from tests import verb_pairs
+
+    os.environ["XDG_CONFIG_HOME"] = str(home / "config")  # the key of seals
+    ws, bad = verb_pairs.workspace(home, "prep", "soak", "dataset", "daily"), {}
+    for k, (first, second) in enumerate(verb_pairs.PAIRS):
+        if wrong := verb_pairs.faults(ws, first, second):
+            bad[f"{first} + {second}"] = wrong
+            said(f"{first} + {second}: {'; '.join(wrong)}")
+        said(f"pairs of verbs: {k + 1} of {len(verb_pairs.PAIRS)}")
+    return len(verb_pairs.PAIRS), bad
 
 
 def soak_flips(home: Path, flips: int) -> dict[str, dict[str, int]]:
