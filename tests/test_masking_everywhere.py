@@ -204,3 +204,10 @@ def test_no_file_of_a_run_holds_a_secret(tmp_path: Path) -> None:
         name.endswith(".html") for name in said
     )
     assert [(name, secret) for name, text in said.items() for secret in canaries if secret in text] == []
+
+
+@pytest.mark.parametrize("one", ["Ab9/", "a_b.c-", "token", "key.", "https://x/", "eyJ", "Bearer "])
+def test_megabytes_are_looked_through_once(one: str) -> None:
+    """A form that looks again from every letter would take hours here, not seconds."""
+    text = one * (2_000_000 // len(one))
+    assert "hunter2" not in mask_text(f"{text} password='hunter2'")
