@@ -69,7 +69,7 @@ def faults(ws: Path, first: str, second: str) -> list[str]:
             found.append(f"{verb}: traceback: {text[-600:]}")
     found += list(not_whole(place))
     for words in ("status", "status --json"):
-        code, text = _ended(*_started(place, words))
+        code, text = ended(*started(place, words))
         if code != 0 or "Traceback" in text:
             found.append(f"{words}: exit {code}: {text[-300:]}")
     if not found:
@@ -112,11 +112,12 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 def _together(ws: Path, *verbs: str) -> list[tuple[int, str]]:
     """Exit code and all that was said of each verb, all begun before any is waited for."""
-    started = [_started(ws, VERBS[verb]) for verb in verbs]
-    return [_ended(*one) for one in started]
+    begun = [started(ws, VERBS[verb]) for verb in verbs]
+    return [ended(*one) for one in begun]
 
 
-def _started(ws: Path, words: str) -> tuple[subprocess.Popen[bytes], Path]:
+def started(ws: Path, words: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """A verb begun in a workspace, and the file beside it that takes all it says."""
     n = len(list(ws.parent.glob("said-*")))
     path = ws.parent / f"said-{n}"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -131,7 +132,8 @@ def _started(ws: Path, words: str) -> tuple[subprocess.Popen[bytes], Path]:
         ), path
 
 
-def _ended(process: subprocess.Popen[bytes], path: Path) -> tuple[int, str]:
+def ended(process: subprocess.Popen[bytes], path: Path) -> tuple[int, str]:
+    """Exit code of what ``started`` began, and all it said."""
     try:
         code = process.wait(PATIENCE_S)
     finally:

@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+import trust_farm  # noqa: E402
 from report import at_most, bar, finish, machine  # noqa: E402
 
 FLIPS = 40  # of every kind of file
@@ -171,6 +172,7 @@ def main() -> int:
         for of in (all_flips, joined_flips, kernel_flips, soak_flips, realtime_flips):
             flips |= of(home, args.flips)
         pairs, pairs_bad = paired(home / "pairs")
+        farm = trust_farm.scheduler_killed(home / "farm")
     bars = [
         bar("attacks", n, 150),
         *(at_most(f"attacks that show a {name}", value, 0) for name, value in faults.items()),
@@ -179,6 +181,7 @@ def main() -> int:
         bar(f"flips with the same result, {kind}", one["equal"], one["flips"]) for kind, one in flips.items()
     ]
     bars += [bar("pairs of verbs", pairs, 45), at_most("pairs of verbs with a fault", len(pairs_bad), 0)]
+    bars.append(at_most("faults of a dataset whose scheduler is killed", len(farm), 0))
     result: dict[str, Any] = {
         "attacks": n,
         "faults": faults,
@@ -186,6 +189,7 @@ def main() -> int:
         "flips": flips,
         "verb_pairs": pairs,
         "verb_pairs_bad": pairs_bad,
+        "scheduler_killed": farm,
     }
     if not args.skip_tests:
         readers, untested = of_cases()
