@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from mmlib import __version__
 from mmlib.workflow.exchange_arguments import add_bot, add_exchange
+from mmlib.workflow.feed_arguments import add_feeds
 from mmlib.workflow.live_arguments import add_live_options, add_live_verbs
 from mmlib.workflow.market_arguments import add_calibrate_market
 from mmlib.workflow.replay_arguments import add_replay
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add_replay(verbs, _verb)
     add_sweep(verbs, _verb)
     add_calibrate_market(verbs, _verb)
-    _add_feeds(verbs)
+    add_feeds(verbs, _verb)
     _add_operations(verbs)
     _add_schedule(verbs)
     add_live_verbs(verbs, _verb)
@@ -331,48 +332,6 @@ def _add_rollback(verbs: Any) -> None:
     )
     rollback.add_argument("--reason", required=True, metavar="TEXT", help="recorded with the change")
     rollback.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def _add_feeds(verbs: Any) -> None:
-    example = (
-        "finishline feeds check /var/lib/mm-bot/feeds\n"
-        "  finishline feeds import trades.csv --mapping hummingbot -o feeds\n  finishline feeds schema fills"
-    )
-    feeds = _verb(
-        verbs, "feeds", "check feeds, bring other files into their form, print the schemas", example
-    )
-    actions = feeds.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
-    check = actions.add_parser(
-        "check",
-        help="what every file of a directory holds, and what is wrong with it",
-        epilog="exit codes:\n  0  every line is good\n  1  lines are in quarantine, repeated or out of order\n"
-        "  2  there are no feeds, or a file cannot be read",
-    )
-    check.add_argument("directory", metavar="DIR", help="holds pipeline_ticks_*.jsonl and fills_*.jsonl")
-    check.add_argument(
-        "--from", dest="from_ts", default="", metavar="ISO", help="first instant (default: all)"
-    )
-    check.add_argument("--to", dest="to_ts", default="", metavar="ISO", help="end, exclusive (default: all)")
-    check.add_argument("--json", action="store_true", help="print the result as JSON")
-    bring = actions.add_parser(
-        "import",
-        help="write feeds from another bot's or an exchange's files",
-        epilog="exit codes:\n  0  every row was imported\n  1  rows are in quarantine\n  2  bad mapping or file\n\n"
-        "shipped mappings: params/mappings/*.yaml, each with its columns explained",
-    )
-    bring.add_argument("file", nargs="+", metavar="FILE", help="CSV or JSON Lines, plain, .gz or .zst")
-    bring.add_argument(
-        "--mapping", required=True, metavar="NAME|FILE.yaml", help="a shipped mapping, or your own"
-    )
-    bring.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="where the feeds go; must hold none yet"
-    )
-    bring.add_argument(
-        "--workspace", default=argparse.SUPPRESS, metavar="DIR", help="keeps refused rows (default: .)"
-    )
-    bring.add_argument("--json", action="store_true", help="print the result as JSON")
-    text = actions.add_parser("schema", help="print the JSON Schema of a feed's lines")
-    text.add_argument("kind", nargs="?", choices=("ticks", "fills"), help="default: both, as one object")
 
 
 def _add_operations(verbs: Any) -> None:
