@@ -18,7 +18,7 @@ from mmlib.metrics.money import decompose
 from mmlib.ops.compare import comparison
 from mmlib.ops.daily import daily_summary
 from mmlib.ops.day import load_day
-from mmlib.reports import ab, beside, daily, weekly
+from mmlib.reports import ab, beside, daily, dataset, weekly
 from mmlib.reports.render import Provenance
 from mmlib.reports.signs import COSTS, SIGNS
 from tests import make_feeds
@@ -112,3 +112,14 @@ def _rows(table: pd.DataFrame) -> list[dict[str, str]]:
     made = beside.compared_table(table)
     heads = ["Figure", "The day"]
     return [dict(zip(heads, (str(row[0]), f"{row[1]:.12g}"), strict=True)) for row in made.rows]
+
+
+def test_the_dataset_summary_shows_what_fills_cost_as_negative() -> None:
+    intervals = pd.DataFrame(
+        {"symbol": ["X"] * 3, "slippage_bps": [1.0, 2.0, 4.0], "net_bps": [-3.0, -2.0, 5.0], "reason": ""}
+    )
+    text = dataset.calib_summary([], intervals, {}, STAMP)
+    assert text.count(SIGNS) == 1
+    found = {row["Metric"].strip("`"): row for row in table_rows(text) if "Metric" in row}
+    numbers = {name: [float(row[k]) for k in ("Lowest", "Median", "Highest")] for name, row in found.items()}
+    assert numbers == {"slippage_bps": [-4.0, -2.0, -1.0], "net_bps": [-3.0, -2.0, 5.0]}

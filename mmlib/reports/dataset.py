@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mmlib.reports.render import Provenance, Table, code, frame_table, num, render
+from mmlib.reports.signs import SIGNS, shown_frame
 from mmlib.reports.verdict import gate_table, judge
 
 SHOWN = (
@@ -62,7 +63,8 @@ def calib_summary(
         total=len(intervals),
         kept=len(kept),
         reasons=reasons,
-        columns=_columns(kept),
+        columns=_columns(shown_frame(kept)),
+        signs=SIGNS,
         summary=Table(("What", "Value"), rows, "No summary was handed in."),
         files=Table(("File", "SHA-256"), [(code(k), code(v)) for k, v in (files or {}).items()]),
         quarantined=quarantined,
